@@ -1,0 +1,5 @@
+"""``python -m placerank``."""
+
+from placerank.cli import main
+
+main()

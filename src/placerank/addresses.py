@@ -1,0 +1,67 @@
+"""Addresses of services, in all the spellings that people have for them, brought to one."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+
+def postgresql(url: str) -> str:
+    """A libpq URL: ``postgres://`` and SQLAlchemy's ``postgresql+driver://`` become ``postgresql://``."""
+    scheme, rest = _scheme(url)
+    if scheme.split("+", 1)[0] not in {"postgres", "postgresql"}:
+        raise ValueError(f"it must begin with postgresql://, not {scheme}://")
+    _check(f"postgresql://{rest}")
+    return f"postgresql://{rest}"
+
+
+def amqp(url: str) -> str:
+    """An AMQP URL with the virtual host quoted: no path, ``/`` and ``//`` all mean the virtual host ``/``."""
+    scheme, rest = _scheme(url)
+    secure = {"amqps": "amqps", "pyamqps": "amqps"}
+    if scheme == "memory":
+        return "memory://"
+    if scheme not in {"amqp", "pyamqp", "librabbitmq", *secure}:
+        raise ValueError(f"it must begin with amqp://, amqps:// or pyamqp://, not {scheme}://")
+    parts = _check(f"{secure.get(scheme, 'amqp')}://{rest}")
+    vhost = unquote(parts.path[1:]) or "/"
+    return urlunsplit((parts.scheme, parts.netloc, "/" + quote(vhost, safe=""), parts.query, ""))
+
+
+def redis(url: str) -> str:
+    """A Redis URL: ``redis://``, ``rediss://`` or ``unix://``."""
+    scheme, rest = _scheme(url)
+    if scheme not in {"redis", "rediss", "unix", "memory"}:
+        raise ValueError(f"it must begin with redis:// or rediss://, not {scheme}://")
+    if scheme in {"redis", "rediss"}:
+        path = _check(url).path.strip("/")
+        if path and not path.isdecimal():
+            raise ValueError(f"its database must be a number, not {path!r}")
+    return f"{scheme}://{rest}"
+
+
+def hide_password(url: str) -> str:
+    """The address without its password, for people and logs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))
+
+
+def _scheme(url: str) -> tuple[str, str]:
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator:
+        raise ValueError("it is not an address such as scheme://user:password@host:port/name")
+    return scheme.lower(), rest
+
+
+def _check(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 0 to 65535") from None
+    return parts

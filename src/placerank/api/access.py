@@ -1,0 +1,38 @@
+"""Bearer keys (RFC 6750), for installations that configure them; without any, everything is open."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
+
+from placerank.errors import Forbidden, Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SCHEME = "bearer "
+
+
+def guard(allowed: Sequence[str], known: Sequence[str] = ()) -> list[Dependency]:
+    """Dependencies that let pass who has one of the keys; ``known`` are keys that are good for other routes."""
+    if not allowed:
+        return []
+
+    async def check(request: Request) -> None:
+        header = request.headers.get("authorization", "")
+        key = header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
+        if _matches(key, allowed):
+            return
+        if _matches(key, known):
+            raise Forbidden("This key is good for /inference only.")
+        raise Unauthorized("Send one of the configured keys: Authorization: Bearer KEY.")
+
+    return [Depends(check)]
+
+
+def _matches(key: str, keys: Sequence[str]) -> bool:
+    # Every key is compared, in constant time each.
+    return any([hmac.compare_digest(key.encode(), candidate.encode()) for candidate in keys])

@@ -1,0 +1,78 @@
+"""The FastAPI app, put together from what the runtime gives it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from prometheus_fastapi_instrumentator import Instrumentator
+
+from placerank import __version__
+from placerank.api import access, content, health, inference, problems, registry, train
+from placerank.api.backlog import Backlog
+from placerank.api.limits import ConcurrencyLimit
+from placerank.api.tracker import Tracker
+from placerank.db.content import ContentRepository
+from placerank.db.inferences import InferenceRepository
+from placerank.db.models import ModelRepository
+from placerank.db.trainings import TrainingRepository
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from placerank.runtime import ApiRuntime
+
+
+def create_app(runtime: ApiRuntime) -> FastAPI:
+    """The app; entering its lifespan opens what it works with."""
+    inferences = InferenceRepository(runtime.database)
+    tracker = Tracker(runtime.cache, inferences)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with runtime.opened(tracker.finished):
+            yield
+
+    app = FastAPI(
+        title="placerank",
+        version=__version__,
+        summary="Ranks every place in the catalogue for a traveller.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        license_info={"name": "MIT"},
+    )
+    problems.install(app)
+    _add_routes(app, runtime, inferences, tracker)
+    app.add_middleware(ConcurrencyLimit, most=runtime.options.max_concurrency)
+    Instrumentator(excluded_handlers=["/metrics"]).instrument(app).expose(app, include_in_schema=False)
+    return app
+
+
+def _add_routes(app: FastAPI, runtime: ApiRuntime, inferences: InferenceRepository, tracker: Tracker) -> None:
+    options = runtime.options
+    stored = ContentRepository(runtime.database)
+    desk = inference.Desk(
+        inferences=inferences,
+        cache=runtime.cache,
+        tracker=tracker,
+        outbox=runtime.outbox,
+        backlog=Backlog(inferences, options.backlog_limit),
+        max_body_bytes=options.max_body_bytes,
+        deadline_s=options.deadline_s,
+    )
+    # An admin key opens what a client key opens, and more.
+    clients = access.guard([*options.keys, *options.admin_keys] if options.keys else [])
+    admins = access.guard(options.admin_keys, known=options.keys)
+    app.include_router(inference.router(desk), dependencies=clients)
+    app.include_router(
+        train.router(train.TrainingDesk(TrainingRepository(runtime.database), runtime.outbox, options.max_body_bytes)),
+        dependencies=admins,
+    )
+    app.include_router(
+        content.router(content.ContentDesk(stored, runtime.catalogue, runtime.cache, options.max_bulk_bytes)),
+        dependencies=admins,
+    )
+    registered = registry.router(stored, ModelRepository(runtime.database), options.max_body_bytes)
+    app.include_router(registered, dependencies=admins)
+    app.include_router(health.router(runtime.database, runtime.publisher, runtime.cache))

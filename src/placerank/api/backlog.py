@@ -1,0 +1,39 @@
+"""Full means no, at once: starts are refused while too much work is unfinished."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from placerank.errors import Overloaded
+
+if TYPE_CHECKING:
+    from placerank.db.inferences import InferenceRepository
+
+_FRESH_S = 0.25
+
+
+class Backlog:
+    """The number of unfinished inferences, never older than a quarter of a second when it is used."""
+
+    def __init__(self, inferences: InferenceRepository, limit: int) -> None:
+        self._inferences = inferences
+        self._limit = limit
+        self._count = 0
+        self._counted_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+
+    async def check(self) -> None:
+        """Raise ``Overloaded`` when the limit is reached."""
+        if time.monotonic() - self._counted_at > _FRESH_S:
+            if self._counting is None or self._counting.done():
+                self._counting = asyncio.create_task(self._recount())
+            await asyncio.shield(self._counting)
+        if self._count >= self._limit:
+            raise Overloaded(f"{self._count} inferences are waiting already; try again in a moment.")
+
+    async def _recount(self) -> None:
+        at = time.monotonic()
+        self._count, _ = await self._inferences.backlog(self._limit)
+        self._counted_at = at

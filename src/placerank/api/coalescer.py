@@ -1,0 +1,93 @@
+"""What arrives together goes together: concurrent calls become one statement, one commit, one trip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from placerank.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Coalescer(Generic[T, R]):
+    """Gathers single calls of a function that takes many.
+
+    A call that finds a free flight leaves at once; those that come while all flights are under way leave together
+    when one returns. So a lone call never waits, and a crowd shares.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        flights: int = 2,
+        most: int = 256,
+        waiting: int = 4096,
+        key: Callable[[T], Hashable] | None = None,
+    ) -> None:
+        """``run`` answers in the order of its items; of items with the same ``key`` one at most is in a flight."""
+        self._run = run
+        self._free = flights
+        self._most = most
+        self._limit = waiting
+        self._key = key
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: T) -> R:
+        """The result for one item; raises what ``run`` raised, or ``Overloaded`` when too many wait."""
+        if len(self._waiting) >= self._limit:
+            raise Overloaded("Too many requests are waiting; try again in a moment.")
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._free:
+            self._depart()
+        return await future
+
+    def _depart(self) -> None:
+        self._free -= 1
+        task = asyncio.create_task(self._fly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fly(self) -> None:
+        # Everything that was ready in this turn of the loop comes along.
+        await asyncio.sleep(0)
+        while self._waiting:
+            flight = self._board()
+            try:
+                results = await self._run([item for item, _ in flight])
+            except Exception as error:
+                _fail(flight, error)
+                continue
+            for (_, future), result in zip(flight, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        self._free += 1
+
+    def _board(self) -> list[tuple[T, asyncio.Future[R]]]:
+        flight: list[tuple[T, asyncio.Future[R]]] = []
+        left: list[tuple[T, asyncio.Future[R]]] = []
+        keys: set[Any] = set()
+        while self._waiting and len(flight) < self._most:
+            entry = self._waiting.popleft()
+            key = None if self._key is None else self._key(entry[0])
+            if key is not None and key in keys:
+                left.append(entry)
+                continue
+            keys.add(key)
+            flight.append(entry)
+        self._waiting.extendleft(reversed(left))
+        return flight
+
+
+def _fail(flight: Sequence[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:
+    for _, future in flight:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,180 @@
+"""``/inference``: a traveller's request comes in, is committed, goes out to the workers, and is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from placerank import errors
+from placerank.answers import Answer
+from placerank.api import bodies, documentation, idempotency, replies
+from placerank.api.coalescer import Coalescer
+from placerank.api.preferences import LONGEST_WAIT_S, preferences
+from placerank.db.inferences import Selected, Selection, Standing, Start
+from placerank.domain import Status, TaskType, identity_of, new_task_id
+from placerank.queue import topology
+from placerank.queue.message import TaskMessage
+
+if TYPE_CHECKING:
+    from placerank.api.backlog import Backlog
+    from placerank.api.tracker import Tracker
+    from placerank.cache.ports import ApiCache
+    from placerank.db.inferences import InferenceRepository
+    from placerank.queue.outbox import Outbox
+
+Wait = Annotated[float, Query(ge=0, description=f"Seconds to wait for the end, at most {LONGEST_WAIT_S}.")]
+Deadline = Annotated[float | None, Query(gt=0, le=86_400, description="Seconds after which the request is worthless.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Places to send.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with."""
+
+    inferences: InferenceRepository
+    cache: ApiCache
+    tracker: Tracker
+    outbox: Outbox
+    backlog: Backlog
+    max_body_bytes: int
+    deadline_s: float | None
+
+
+def router(desk: Desk) -> APIRouter:
+    """The routes of a traveller's request."""
+    routes = APIRouter(prefix="/inference", tags=["inference"])
+    starts: Coalescer[Start, int | None] = Coalescer(lambda items: _commit(desk, items), key=lambda item: item.key)
+    selections: Coalescer[Selection, Selected | None] = Coalescer(
+        lambda items: _record(desk, items), key=lambda item: item.task_id
+    )
+
+    @routes.post("/start", **documentation.START)
+    async def start(request: Request, deadline: Deadline = None) -> Response:
+        """Take a traveller's request; with ``Prefer: wait=N`` answer it."""
+        body = await bodies.read_body(request, desk.max_body_bytes)
+        wanted = _start(request, bodies.parse(bodies.traveller, body), deadline or desk.deadline_s)
+        prefer = preferences(request.headers.get("prefer"))
+        await desk.backlog.check()
+        task_id, repeated = wanted.task_id, False
+        if await starts.submit(wanted) is None:
+            task_id, repeated = await _not_stored(desk, wanted), True
+        if prefer.wait_s is not None:
+            found = await desk.tracker.wait(task_id, prefer.wait_s)
+            if isinstance(found, Answer):
+                return replies.answered(found, prefer)
+        if repeated:
+            return replies.started(task_id, TaskType.INFERENCE, prefer, await _present(desk, task_id))
+        return replies.started(task_id, TaskType.INFERENCE, prefer)
+
+    @routes.get("/status/{task_id}", **documentation.STATUS)
+    async def status(task_id: UUID, wait: Wait = 0) -> Response:
+        """Say where an inference stands; with ``wait`` not before it has finished or so many seconds have passed."""
+        found = (
+            await desk.tracker.wait(task_id, min(wait, LONGEST_WAIT_S)) if wait else await desk.tracker.look(task_id)
+        )
+        if found is None:
+            raise errors.NotFound(f"No inference has the id {task_id}.")
+        return replies.raw(replies.status_body(task_id, found))
+
+    @routes.get("/results/{task_id}", **documentation.RESULTS)
+    async def results(task_id: UUID, limit: Limit = 10) -> Response:
+        """The best places, best first."""
+        answer = _finished(task_id, await desk.tracker.look(task_id))
+        return replies.raw(answer.first(limit), headers={"Model-Version": answer.model_version})
+
+    @routes.put("/select", include_in_schema=False)
+    @routes.put("/select/", **documentation.SELECT)
+    async def select(request: Request) -> Response:
+        """Record which of the places shown the traveller chose, or -1 for none."""
+        body = await bodies.read_body(request, desk.max_body_bytes)
+        choice = bodies.parse(bodies.selection, body)
+        selected = await selections.submit(Selection(choice.task_id, choice.location_id))
+        _check_selected(choice, selected)
+        return replies.raw(b'{"task_id":"%s","location_id":%d}' % (str(choice.task_id).encode(), choice.location_id))
+
+    @routes.delete("/{task_id}", **documentation.CANCEL)
+    async def cancel(task_id: UUID) -> Response:
+        """Cancel what has not finished."""
+        cancelled = await desk.inferences.cancel(task_id)
+        if cancelled is None:
+            raise errors.NotFound(f"No inference has the id {task_id}.")
+        standing, changed = cancelled
+        if changed:
+            record = replies.answers.ended(str(task_id), standing.status, standing.problem)
+            await desk.cache.put({task_id: record.encode()}, wake=True)
+            desk.tracker.finished([task_id])
+        found = await desk.tracker.look(task_id)
+        return replies.raw(replies.status_body(task_id, found or standing))
+
+    return routes
+
+
+def _start(request: Request, traveller: bodies.TravellerBody, deadline_s: float | None) -> Start:
+    canonical = traveller.canonical()
+    key = idempotency.key_of(request)
+    return Start(
+        task_id=new_task_id(),
+        traveller=canonical,
+        identity=identity_of(traveller.user_id, canonical),
+        user_id=traveller.user_id or None,
+        caller=idempotency.caller_of(request) if key else "",
+        key=key,
+        digest=idempotency.digest(TaskType.INFERENCE, canonical, traveller.user_id) if key else None,
+        deadline_s=deadline_s,
+        traceparent=request.headers.get("traceparent"),
+    )
+
+
+async def _commit(desk: Desk, starts: Sequence[Start]) -> list[int | None]:
+    """Store all that arrived together in one commit; only then do their messages leave."""
+    stored = await desk.inferences.start(starts)
+    for start in starts:
+        if start.task_id in stored:
+            desk.tracker.begin(start.task_id, stored[start.task_id])
+    desk.outbox.add([TaskMessage(topology.INFERENCE, s.task_id, s.traceparent) for s in starts if s.task_id in stored])
+    return [stored.get(start.task_id) for start in starts]
+
+
+async def _not_stored(desk: Desk, start: Start) -> UUID:
+    """The task that this start's key stands for already; raises when there is another reason."""
+    known = await desk.inferences.find_key(start.caller, start.key) if start.key else None
+    if known is None:
+        raise errors.NoPlaces("The catalogue is empty: import places first (placerank places import FILE).")
+    return idempotency.same_request(known, start.digest)
+
+
+async def _present(desk: Desk, task_id: UUID) -> bytes | None:
+    found = await desk.tracker.look(task_id)
+    return None if found is None else replies.status_body(task_id, found)
+
+
+async def _record(desk: Desk, selections: Sequence[Selection]) -> list[Selected | None]:
+    recorded = await desk.inferences.select(selections)
+    return [recorded.get(selection.task_id) for selection in selections]
+
+
+def _finished(task_id: UUID, found: Answer | Standing | None) -> Answer:
+    if found is None:
+        raise errors.NotFound(f"No inference has the id {task_id}.")
+    if isinstance(found, Standing):
+        raise errors.NotFinished("The inference has not finished yet; ask again in a moment.")
+    if found.status is not Status.SUCCESS:
+        code = found.problem_code
+        raise errors.TaskEnded(f"The inference ended without a result: {code}.", code)
+    return found
+
+
+def _check_selected(choice: bodies.SelectionBody, selected: Selected | None) -> None:
+    if selected is None:
+        raise errors.NotFound(f"No inference has the id {choice.task_id}.")
+    if not selected.status.finished:
+        raise errors.NotFinished("The inference has not finished yet: nothing has been shown to choose from.")
+    if selected.status is not Status.SUCCESS:
+        raise errors.TaskEnded("The inference ended without a result: there is nothing to choose from.", "task_ended")
+    if not selected.shown:
+        raise errors.PlaceNotShown(f"Place {choice.location_id} was not among those shown for {choice.task_id}.")

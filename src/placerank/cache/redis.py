@@ -1,0 +1,176 @@
+"""The cache in Redis: one key a finished task, and one channel on which finished ids are announced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from redis import BlockingConnectionPool, Redis, RedisError
+from redis import asyncio as aioredis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from placerank.cache.ports import Listener
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "placerank:finished"
+_ERRORS = (RedisError, OSError, TimeoutError)
+#: After a failure Redis is passed over for this long, so that an outage costs one time-out, not one a call.
+_REST_S = 1.0
+_ID_BYTES = 16
+
+
+def key_of(task_id: UUID) -> str:
+    """Where the record of a task stands."""
+    return f"placerank:answer:{task_id}"
+
+
+def _announcement(task_ids: Sequence[UUID]) -> bytes:
+    return b"".join(task_id.bytes for task_id in task_ids)
+
+
+def _announced(data: bytes) -> list[UUID]:
+    return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, len(data), _ID_BYTES)]
+
+
+class _Rest:
+    """Remembers a failure for a while."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def __bool__(self) -> bool:
+        return time.monotonic() < self._until
+
+    def after(self, error: BaseException) -> None:
+        """Begin to rest; the first failure is logged."""
+        if not self:
+            log.warning("cache: Redis does not answer: %s", error)
+        self._until = time.monotonic() + _REST_S
+
+
+class RedisApiCache:
+    """Redis for an event loop."""
+
+    def __init__(self, url: str, *, ttl_s: int, timeout_s: float) -> None:
+        self._ttl_s = ttl_s
+        pool = aioredis.BlockingConnectionPool.from_url(
+            url, max_connections=4, timeout=timeout_s, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        )
+        self._redis = aioredis.Redis.from_pool(pool)
+        # A connection of its own without a read time-out: it waits for announcements.
+        self._subscriber = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, health_check_interval=10)
+        self._rest = _Rest()
+        self._listening = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether every wake-up arrives at present."""
+        return self._listening
+
+    async def open(self, listener: Listener) -> None:
+        """Start listening for finished tasks, without waiting for a connection."""
+        self._task = asyncio.create_task(self._listen(listener), name="cache listener")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._subscriber.aclose()
+        await self._redis.aclose()
+
+    async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+        """The records of those tasks that are known to have finished."""
+        if self._rest:
+            return {}
+        try:
+            values = await self._redis.mget([key_of(task_id) for task_id in task_ids])
+        except _ERRORS as error:
+            self._rest.after(error)
+            return {}
+        return {task_id: value for task_id, value in zip(task_ids, values, strict=True) if value is not None}
+
+    async def put(self, records: Mapping[UUID, bytes], *, wake: bool) -> None:
+        """Remember records; with ``wake`` tell every listener."""
+        if self._rest or not records:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for task_id, record in records.items():
+            pipeline.set(key_of(task_id), record, ex=self._ttl_s)
+        if wake:
+            pipeline.publish(CHANNEL, _announcement(list(records)))
+        try:
+            await pipeline.execute()
+        except _ERRORS as error:
+            self._rest.after(error)
+
+    async def forget(self, task_ids: Sequence[UUID]) -> None:
+        """Drop records."""
+        if not task_ids:
+            return
+        try:
+            await self._redis.delete(*(key_of(task_id) for task_id in task_ids))
+        except _ERRORS as error:
+            self._rest.after(error)
+
+    async def alive(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(await self._redis.ping())
+        except _ERRORS:
+            return False
+
+    async def _listen(self, listener: Listener) -> None:
+        while True:
+            try:
+                async with self._subscriber.pubsub() as pubsub:
+                    await pubsub.subscribe(CHANNEL)
+                    async for message in pubsub.listen():
+                        if message["type"] == "subscribe":
+                            self._listening = True
+                        elif message["type"] == "message":
+                            listener(_announced(message["data"]))
+            except _ERRORS as error:
+                if self._listening:
+                    log.warning("cache: wake-ups are lost until Redis is back: %s", error)
+            self._listening = False
+            await asyncio.sleep(0.5)
+
+
+class RedisWorkerCache:
+    """Redis for threads."""
+
+    def __init__(self, url: str, *, ttl_s: int, timeout_s: float) -> None:
+        self._ttl_s = ttl_s
+        self._rest = _Rest()
+        self._redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                url, max_connections=2, timeout=timeout_s, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+            )
+        )
+
+    def store(self, records: Mapping[UUID, bytes]) -> None:
+        """Remember records and tell every listener, in one trip."""
+        if self._rest or not records:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for task_id, record in records.items():
+            pipeline.set(key_of(task_id), record, ex=self._ttl_s)
+        pipeline.publish(CHANNEL, _announcement(list(records)))
+        try:
+            pipeline.execute()
+        except _ERRORS as error:
+            self._rest.after(error)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._redis.close()

@@ -1,0 +1,67 @@
+"""The command line. Each command's module is loaded when it is called: ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from placerank import __version__
+from placerank.errors import ConfigurationError, PlacerankError
+
+#: Where each command stands, and what the list of commands says of it.
+_COMMANDS: Final = {
+    "run": ("placerank.cli.serve:run", "Everything in one process, data in a folder: to try, on a laptop."),
+    "api": ("placerank.cli.serve:api", "The HTTP API of a cluster."),
+    "relay": ("placerank.cli.serve:relay", "Publishes what was committed and not confirmed; two are harmless."),
+    "worker": ("placerank.cli.serve:worker", "Works on a queue: --queue inference or --queue training."),
+    "migrate": ("placerank.cli.database:migrate", "Brings the database to this version's schema."),
+    "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
+    "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="placerank")
+def cli() -> None:
+    """Ranks every place in the catalogue for a traveller."""
+
+
+def main() -> None:
+    """Run a command; an error that people can mend is one sentence, and no traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except ConfigurationError as error:
+        _end(error, 2)
+    except PlacerankError as error:
+        _end(error, 1)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def _end(error: Exception, code: int) -> None:
+    click.echo(f"placerank: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,139 @@
+"""``placerank places``: the catalogue in and out of files."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from placerank import settings as configuration
+from placerank.cli.serve import DEFAULT_DATA_DIR
+from placerank.db.catalogue import CatalogueRepository
+from placerank.errors import PlacerankError
+from placerank.places_file import read_places, write_places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from placerank.places_file import PlacesFile
+
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of `placerank run`; without it DATABASE_URL, else {DEFAULT_DATA_DIR} if it is there.",
+)
+_console = Console(stderr=True)
+
+
+@click.group()
+def places() -> None:
+    """Import and export the catalogue."""
+
+
+@places.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Remove every place that the file does not have.")
+@click.option("--skip-bad", is_flag=True, help="Import the good rows although others are bad.")
+@_DATA_DIR
+def import_(file: Path, *, replace: bool, skip_bad: bool, data_dir: Path | None) -> None:
+    """Import places from CSV, TSV or JSON lines (.gz too), all or nothing.
+
+    Places with a location_id that is there already get the new values; rows without one are appended.
+    """
+    with _catalogue(data_dir) as catalogue:
+        import_file(catalogue, file, replace=replace, skip_bad=skip_bad)
+
+
+@places.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_DATA_DIR
+def export(file: Path, data_dir: Path | None) -> None:
+    """Export every place to CSV, TSV or JSON lines (.gz too); the name says which."""
+    with _catalogue(data_dir) as catalogue:
+        count = catalogue.count()
+        try:
+            write_places(file, catalogue.places())
+        except (OSError, ValueError) as error:
+            raise PlacerankError(f"{file} cannot be written: {error}") from None
+    click.echo(f"Exported {count} places to {file}.")
+
+
+@places.command()
+@_DATA_DIR
+def demo(data_dir: Path | None) -> None:
+    """Fill an empty catalogue with made-up places; the first import removes them."""
+    from placerank.embedded import demo_rows
+
+    with _catalogue(data_dir) as catalogue:
+        if catalogue.count():
+            raise PlacerankError("The catalogue has places already: nothing was changed.")
+        click.echo(f"Made {catalogue.put(demo_rows(), demo=True)} demo places.")
+
+
+def import_file(catalogue: CatalogueRepository, file: Path, *, replace: bool, skip_bad: bool) -> None:
+    """Read a file and put its places into the catalogue; raises ``PlacerankError`` when rows are bad."""
+    with _progress("Reading", DownloadColumn()) as progress:
+        task = progress.add_task(file.name, total=file.stat().st_size)
+        try:
+            found = read_places(file, progress=lambda done: progress.update(task, completed=done))
+        except OSError as error:
+            raise PlacerankError(f"{file} cannot be read: {error}") from None
+    _report(file, found, skip_bad=skip_bad)
+    with _progress("Importing", MofNCompleteColumn()) as progress:
+        task = progress.add_task(file.name, total=len(found.rows))
+        count = catalogue.put(
+            found.rows, replace=replace, imported=True, progress=lambda done: progress.update(task, completed=done)
+        )
+    skipped = f", {len(_bad_lines(found))} bad ones skipped" if found.problems else ""
+    click.echo(f"Imported {count} places from {file}{skipped}.")
+
+
+def _report(file: Path, found: PlacesFile, *, skip_bad: bool) -> None:
+    for problem in found.problems:
+        click.echo(f"{file}: {problem}", err=True)
+    if found.problems and not skip_bad:
+        raise PlacerankError(
+            f"{file} has {len(_bad_lines(found))} bad rows: nothing was imported. "
+            "Mend them, or import the others with --skip-bad."
+        )
+    if not found.rows:
+        raise PlacerankError(f"{file} has no good row: nothing was imported.")
+
+
+def _bad_lines(found: PlacesFile) -> set[int]:
+    return {problem.line for problem in found.problems}
+
+
+def _progress(doing: str, count: DownloadColumn | MofNCompleteColumn) -> Progress:
+    columns: Sequence[TextColumn | BarColumn | DownloadColumn | MofNCompleteColumn | TimeRemainingColumn] = (
+        TextColumn(f"{doing} {{task.description}}"),
+        BarColumn(),
+        count,
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=_console, transient=not _console.is_terminal, disable=not _console.is_terminal)
+
+
+@contextmanager
+def _catalogue(data_dir: Path | None) -> Iterator[CatalogueRepository]:
+    """The catalogue of a data folder, whether `placerank run` is serving it now or not, or of DATABASE_URL."""
+    if data_dir is None and "DATABASE_URL" not in os.environ and DEFAULT_DATA_DIR.is_dir():
+        data_dir = DEFAULT_DATA_DIR
+    if data_dir is None:
+        yield CatalogueRepository(configuration.load().database_url.get_secret_value())
+        return
+    from placerank.bundled_postgres import BundledPostgres
+    from placerank.db.migrate import migrate
+
+    data_dir = data_dir.absolute()
+    if url := BundledPostgres.url_of_running(data_dir):
+        yield CatalogueRepository(url)
+        return
+    with BundledPostgres(data_dir) as server:
+        migrate(server.url)
+        yield CatalogueRepository(server.url)

@@ -1,0 +1,121 @@
+"""The long-running commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from placerank import settings as configuration
+from placerank.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    from placerank.db.catalogue import CatalogueRepository
+    from placerank.settings import Settings
+
+DEFAULT_DATA_DIR = Path(".placerank")
+
+_EXAMPLE = """\
+curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{{
+  "name": "Family", "people_num": 3, "people_age": [41, 38, 7], "children_num": 1, "budget": 350, "nights": 5,
+  "time_arrival": "2027-07-03", "pool": true, "spa": false, "pet_friendly": false, "lake": true, "mountain": false,
+  "sport": true}}'"""
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=DEFAULT_DATA_DIR, show_default=True)
+@click.option("--places", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Catalogue to begin with.")
+def run(host: str | None, port: int | None, data_dir: Path, places: Path | None) -> None:
+    """Everything in one process: PostgreSQL, queue, worker and API; data stays in a folder."""
+    settings = _settings(host, port)
+    try:
+        from placerank import embedded
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing: install placerank[embedded].") from None
+    from placerank.cli.places import import_file
+
+    def prepare(catalogue: CatalogueRepository) -> None:
+        if places is not None:
+            import_file(catalogue, places, replace=False, skip_bad=False)
+        elif catalogue.count() == 0:
+            catalogue.put(embedded.demo_rows(), demo=True)
+
+    sys.exit(embedded.run(settings, data_dir.absolute(), prepare, lambda at: _introduce(settings, at, data_dir)))
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+def api(host: str | None, port: int | None) -> None:
+    """The HTTP API."""
+    settings = _settings(host, port)
+    from placerank.api.app import create_app
+    from placerank.runtime import api_runtime
+    from placerank.server import serve
+
+    app = create_app(api_runtime(settings))
+    sys.exit(serve(app, settings.api.host, settings.api.port, lambda at: click.echo(_listening(settings, at))))
+
+
+@click.command()
+def relay() -> None:
+    """Publish what was committed and not confirmed. Two of them share the work."""
+    settings = _settings()
+    from placerank.runtime import relay_runtime
+
+    async def relay_until_stopped() -> None:
+        relaying = relay_runtime(settings)
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        async with relaying.opened():
+            task = asyncio.create_task(relaying.relay.run())
+            await asyncio.wait({task, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(relay_until_stopped())
+
+
+@click.command()
+@click.option("--queue", type=click.Choice(["inference", "training"]), required=True, help="What to work on.")
+def worker(queue: str) -> None:
+    """Work on a queue until SIGTERM, then finish what runs and hand back the rest."""
+    settings = _settings()
+    from placerank.runtime import worker_runtime
+
+    try:
+        from placerank.worker import process
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing: install placerank[worker].") from None
+    runtime = worker_runtime(settings)
+    work = process.inference_work(runtime) if queue == "inference" else process.training_work(runtime)
+    code = process.run(work)
+    runtime.database.close()
+    sys.exit(code)
+
+
+def _settings(host: str | None = None, port: int | None = None) -> Settings:
+    settings = configuration.load()
+    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
+    set_up_logging(settings.telemetry.log_level)
+    return settings
+
+
+def _listening(settings: Settings, port: int) -> str:
+    return f"placerank listens on http://{settings.api.host}:{port}"
+
+
+def _introduce(settings: Settings, port: int, data_dir: Path) -> None:
+    url = f"http://{settings.api.host}:{port}"
+    click.echo(f"\n{_listening(settings, port)} (routes: {url}/docs), its data is in {data_dir}.\nTry:\n")
+    click.echo(_EXAMPLE.format(url=url) + "\n\nCtrl-C ends it.")

@@ -1,0 +1,1 @@
+"""PostgreSQL, the truth: pools, named statements and the repositories that run them."""

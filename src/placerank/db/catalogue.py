@@ -1,0 +1,101 @@
+"""The catalogue: places come in and go out in one transaction each, and every change has a version."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from placerank.db.pool import connection_options, run
+from placerank.db.statements import statement
+from placerank.domain import PLACE_FIELDS, Place
+from placerank.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from psycopg.rows import DictRow
+
+#: A place as it comes in: the id, or none to get the next one, then the values in the order of ``PLACE_FIELDS``.
+Row = tuple[Any, ...]
+
+
+class CatalogueRepository:
+    """Changes and reads of the catalogue, on connections of their own: they are rare, and may be long."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        replace: bool = False,
+        demo: bool = False,
+        imported: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        """Upsert places, all or nothing; returns how many were given. Raises ``DatabaseUnavailable``.
+
+        ``replace`` removes every other place in the same transaction; ``imported`` removes demo places. ``progress``
+        is called with the number of rows sent so far.
+        """
+        with self._transaction() as connection:
+            run(connection, "stage_table")
+            count = self._stage(connection, rows, progress)
+            run(connection, "lock_catalogue")
+            if imported:
+                run(connection, "remove_demo_places")
+            if replace:
+                run(connection, "remove_all_places")
+            run(connection, "number_staged")
+            run(connection, "remove_changed_places")
+            run(connection, "insert_staged", {"demo": demo})
+            run(connection, "bump_catalogue")
+        return count
+
+    def remove(self, location_id: int) -> bool:
+        """Remove a place from the catalogue; old answers go on showing it."""
+        with self._transaction() as connection:
+            run(connection, "lock_catalogue")
+            removed = bool(run(connection, "remove_place", {"location_id": location_id}))
+            if removed:
+                run(connection, "bump_catalogue")
+        return removed
+
+    def count(self) -> int:
+        """How many places there are."""
+        with self._transaction() as connection:
+            return int(run(connection, "count_places")[0]["count"])
+
+    def places(self) -> Iterator[Place]:
+        """Every place, in the order of ids, read as they are used."""
+        with self._transaction() as connection, connection.cursor(name="places") as cursor:
+            cursor.itersize = 5_000
+            for row in cursor.execute(statement("read_catalogue")):
+                yield Place(row["location_id"], *(row[name] for name in PLACE_FIELDS))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg.Connection[DictRow]]:
+        try:
+            with (
+                psycopg.connect(self._url, **connection_options("placerank catalogue")) as connection,
+                connection.transaction(),
+            ):
+                yield connection
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(f"The database cannot be reached: {str(error).strip()}") from error
+        except psycopg.errors.UndefinedTable as error:
+            raise DatabaseUnavailable("The database has no tables yet: run placerank migrate.") from error
+
+    @staticmethod
+    def _stage(connection: psycopg.Connection[DictRow], rows: Iterable[Row], progress: Callable[[int], None]) -> int:
+        count = 0
+        with connection.cursor() as cursor, cursor.copy(statement("stage_copy")) as copy:
+            for count, row in enumerate(rows, start=1):
+                copy.write_row(row)
+                if count % 1_000 == 0:
+                    progress(count)
+        progress(count)
+        return count

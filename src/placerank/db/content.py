@@ -1,0 +1,50 @@
+"""What is stored, for people who look into it; and erasing what is stored of a traveller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uuid import UUID
+    from placerank.db.pool import AsyncDatabase
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list: at most ``limit`` rows, those with ids greater than ``after``."""
+
+    limit: int
+    after: int
+
+
+class ContentRepository:
+    """Reads for debugging, and erasure."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def info(self) -> Row:
+        """Counts of everything."""
+        return (await self._database.fetch("info"))[0]
+
+    async def page(self, name: str, page: Page, **params: Any) -> list[Row]:
+        """A part of one of the lists: locations, users, results, events, datasets, list_models."""
+        return await self._database.fetch(name, {"limit": page.limit, "after": page.after, **params})
+
+    async def one(self, name: str, row_id: int) -> Row | None:
+        """One location, user or result."""
+        rows = await self._database.fetch(name, {"id": row_id})
+        return rows[0] if rows else None
+
+    async def task_exists(self, task_id: UUID) -> bool:
+        """Whether an inference with this id is stored."""
+        return bool((await self._database.fetch("task_exists", {"id": task_id}))[0]["found"])
+
+    async def erase(self, row_id: int) -> tuple[dict[str, int], list[UUID]]:
+        """Erase the traveller of this start with all of their starts; returns counts and the erased tasks."""
+        row = (await self._database.fetch("erase_traveller", {"id": row_id}))[0]
+        task_ids = row["task_ids"] or []
+        return {"users": row["users"], "inferences": len(task_ids), "events": row["events"]}, task_ids

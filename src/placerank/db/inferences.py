@@ -1,0 +1,134 @@
+"""Inferences as the API needs them: starting, asking, selecting, cancelling. Each method is one statement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from placerank import answers
+from placerank.domain import PLACE_FIELDS, Problem, Status
+
+if TYPE_CHECKING:
+    from uuid import UUID
+    from collections.abc import Sequence
+
+    from placerank.db.pool import AsyncDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A request to rank for a traveller. ``traveller`` is its canonical JSON; ``key`` its Idempotency-Key."""
+
+    task_id: UUID
+    traveller: bytes
+    identity: str
+    user_id: str | None
+    caller: str = ""
+    key: str | None = None
+    digest: str | None = None
+    deadline_s: float | None = None
+    traceparent: str | None = None
+
+    def as_json(self) -> str:
+        """The start as a row of ``start_inferences``."""
+        fields = {
+            "id": str(self.task_id),
+            "caller": self.caller,
+            "key": self.key,
+            "digest": self.digest,
+            "identity": self.identity,
+            "user_id": self.user_id,
+            "deadline_s": self.deadline_s,
+            "traceparent": self.traceparent,
+        }
+        return f'{json.dumps(fields)[:-1]}, "traveller": {self.traveller.decode()}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an inference stands; ``ahead`` is about how many unfinished ones were started before it."""
+
+    status: Status
+    model_version: str | None
+    problem: Problem | None
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A traveller's choice: a place, or -1."""
+
+    task_id: UUID
+    location_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What became of a selection: it was recorded if the inference has succeeded and the place was shown."""
+
+    status: Status
+    shown: bool
+
+
+class InferenceRepository:
+    """Inferences in PostgreSQL."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def start(self, starts: Sequence[Start]) -> dict[UUID, int]:
+        """Store all; returns the number of each that was stored. Left out: keys taken, and all in an empty catalogue."""
+        rows = "[" + ",".join(start.as_json() for start in starts) + "]"
+        stored = await self._database.fetch("start_inferences", {"rows": rows})
+        return {row["id"]: row["row_id"] for row in stored}
+
+    async def find_key(self, caller: str, key: str) -> tuple[UUID, str] | None:
+        """The task and the digest of the body that an idempotency key stands for."""
+        rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
+        return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
+
+    async def mark_published(self, task_ids: Sequence[UUID]) -> None:
+        """Note that the broker has confirmed these."""
+        await self._database.fetch("mark_published", {"ids": list(task_ids)})
+
+    async def backlog(self, limit: int) -> tuple[int, int | None]:
+        """How many are unfinished, counted up to ``limit``, and the number of the oldest."""
+        row = (await self._database.fetch("backlog", {"limit": limit}))[0]
+        return row["unfinished"], row["oldest"]
+
+    async def standing(self, task_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+        """Where each known inference stands."""
+        rows = await self._database.fetch("read_status", {"ids": list(task_ids)})
+        return {row["id"]: _standing(row) for row in rows}
+
+    async def places(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+        """The rendered places of each finished inference, as they were when they were shown."""
+        rows = await self._database.fetch("read_answers", {"ids": list(task_ids)})
+        scored: dict[UUID, list[tuple[float, bytes]]] = {}
+        for row in rows:
+            place = answers.render_place(row["location_id"], [row[name] for name in PLACE_FIELDS])
+            scored.setdefault(row["task_id"], []).append((row["score"], place))
+        return {task_id: answers.render_places(places) for task_id, places in scored.items()}
+
+    async def cancel(self, task_id: UUID) -> tuple[Standing, bool] | None:
+        """Cancel what has not finished; returns where it stands now and whether this call changed it."""
+        rows = await self._database.fetch("cancel", {"id": task_id})
+        if not rows:
+            return None
+        if rows[0]["changed"]:
+            problem = Problem("cancelled", "The client cancelled it.")
+            return Standing(Status.REVOKED, None, problem, 0), True
+        return _standing({**rows[0], "user_id": 0, "oldest": None}), False
+
+    async def select(self, selections: Sequence[Selection]) -> dict[UUID, Selected]:
+        """Record choices, at most one for each task; unknown tasks are left out of the reply."""
+        params = {"ids": [s.task_id for s in selections], "choices": [s.location_id for s in selections]}
+        rows = await self._database.fetch("select_places", params)
+        return {row["id"]: Selected(Status(row["status"]), row["shown"]) for row in rows}
+
+
+def _standing(row: dict[str, Any]) -> Standing:
+    problem = Problem(row["error_code"], row["error_detail"]) if row["error_code"] else None
+    ahead = max(0, row["user_id"] - row["oldest"]) if row["oldest"] is not None else 0
+    return Standing(Status(row["status"]), row["model_version"], problem, ahead)

@@ -1,0 +1,178 @@
+"""Pools of connections that give up in time and find back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from placerank.db.schema import HEAD
+from placerank.db.statements import statement
+from placerank.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+log = logging.getLogger(__name__)
+
+#: After this many seconds a pool stops its own attempts; the next request starts one anew, so that
+#: recovery is never further away than that request (the pool's own pauses double up to minutes).
+_RECONNECT_S = 2.0
+
+
+def connection_options(application_name: str) -> dict[str, Any]:
+    """How every connection is made: single statements commit themselves, a dead peer is noticed in seconds."""
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "application_name": application_name,
+        "connect_timeout": 2,
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+class AsyncDatabase:
+    """PostgreSQL for an event loop. Each ``fetch`` is one statement and one commit."""
+
+    def __init__(self, url: str, *, application_name: str, pool_size: int, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._abandoned: set[asyncio.Task[list[DictRow]]] = set()
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            kwargs=connection_options(application_name),
+            min_size=1,
+            max_size=pool_size,
+            timeout=timeout_s,
+            reconnect_timeout=_RECONNECT_S,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Start connecting, without waiting for it."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for task in self._abandoned:
+            task.cancel()
+        await self._pool.close(timeout=1)
+
+    async def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
+        """Run the named statement and return its rows; raises ``DatabaseUnavailable`` when it takes too long."""
+        task = asyncio.ensure_future(self._fetch(name, params))
+        # Not asyncio.timeout: psycopg answers a cancellation by asking the server to cancel, which hangs with it.
+        done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
+        if not done:
+            self._abandon(task)
+            raise DatabaseUnavailable("The database did not answer in time; try again.")
+        try:
+            return task.result()
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            log.warning("database: %s: %s", type(error).__name__, str(error).strip())
+            raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncTransaction]:
+        """Several statements in one transaction; for processes that may wait, not for requests."""
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                yield AsyncTransaction(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise DatabaseUnavailable(f"The database cannot be reached at the moment: {str(error).strip()}") from error
+
+    async def schema_revision(self) -> str:
+        """The revision that the database is at; empty before the first migration."""
+        try:
+            return str((await self.fetch("schema_revision"))[0]["version_num"])
+        except (psycopg.errors.UndefinedTable, IndexError):
+            return ""
+
+    async def migrated(self) -> bool:
+        """Whether the schema is at least the one that this code needs."""
+        return await self.schema_revision() >= HEAD
+
+    async def _fetch(self, name: str, params: Mapping[str, Any] | None) -> list[DictRow]:
+        async with self._pool.connection() as connection:
+            try:
+                cursor = await connection.execute(statement(name), params)
+                return await cursor.fetchall() if cursor.description else []
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                # One connection that died has seldom died alone: look at the idle ones before they fail requests.
+                if connection.broken:
+                    self._check_soon()
+                raise
+
+    def _check_soon(self) -> None:
+        task = asyncio.ensure_future(self._pool.check())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _abandon(self, task: asyncio.Task[list[DictRow]]) -> None:
+        task.cancel()
+        self._abandoned.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[list[DictRow]]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+class AsyncTransaction:
+    """An open transaction."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
+        self._connection = connection
+
+    async def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
+        """Run the named statement and return its rows."""
+        cursor = await self._connection.execute(statement(name), params)
+        return await cursor.fetchall() if cursor.description else []
+
+
+class Database:
+    """PostgreSQL for threads. Errors are psycopg's own: who calls decides whether to wait."""
+
+    def __init__(self, url: str, *, application_name: str, pool_size: int) -> None:
+        self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
+            url,
+            kwargs=connection_options(application_name),
+            min_size=1,
+            max_size=pool_size,
+            timeout=5,
+            reconnect_timeout=_RECONNECT_S,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def open(self) -> None:
+        """Start connecting, without waiting for it."""
+        self._pool.open()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close(timeout=1)
+
+    def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
+        """Run the named statement, in a transaction of its own, and return its rows."""
+        with self._pool.connection() as connection:
+            return run(connection, name, params)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[DictRow]]:
+        """A connection on which ``run`` makes one transaction of several statements."""
+        with self._pool.connection() as connection, connection.transaction():
+            yield connection
+
+
+def run(connection: psycopg.Connection[DictRow], name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
+    """Run the named statement on this connection and return its rows."""
+    cursor = connection.execute(statement(name), params)
+    return cursor.fetchall() if cursor.description else []

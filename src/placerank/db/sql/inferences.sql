@@ -1,0 +1,195 @@
+-- name: start_inferences
+-- One statement and one commit for all starts that arrived together: keys, users, inferences and events.
+-- Rows whose idempotency key is taken, and all rows while the catalogue is empty, are left out and not returned.
+WITH given AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset(:rows::json) AS g (
+        id uuid, caller text, key text, digest text, identity text, user_id text, deadline_s double precision,
+        traceparent text, traveller json
+    )
+    WHERE EXISTS (SELECT FROM locations WHERE removed_at IS NULL)
+),
+fresh_keys AS (
+    INSERT INTO idempotency_keys AS k (caller, key, digest, task_id)
+    SELECT caller, key, digest, id FROM given WHERE key IS NOT NULL ORDER BY caller, key
+    ON CONFLICT (caller, key) DO UPDATE
+    SET digest = excluded.digest, task_id = excluded.task_id, created_at = now()
+    WHERE k.created_at < now() - interval '24 hours'
+    RETURNING task_id
+),
+input AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('users', 'id')) AS row_id, given.*
+    FROM given
+    WHERE key IS NULL OR id IN (SELECT task_id FROM fresh_keys)
+),
+new_users AS (
+    INSERT INTO users (
+        id, identity, user_id, name, people_num, people_age, children_num, budget, nights, time_arrival,
+        pool, spa, pet_friendly, lake, mountain, sport
+    )
+    SELECT
+        row_id, identity, user_id, t.name, t.people_num, t.people_age, t.children_num, t.budget, t.nights,
+        t.time_arrival, t.pool, t.spa, t.pet_friendly, t.lake, t.mountain, t.sport
+    FROM input
+    CROSS JOIN LATERAL json_to_record(input.traveller) AS t (
+        name text, people_num integer, people_age smallint[], children_num integer, budget double precision,
+        nights integer, time_arrival date, pool boolean, spa boolean, pet_friendly boolean, lake boolean,
+        mountain boolean, sport boolean
+    )
+),
+new_inferences AS (
+    INSERT INTO inferences (id, user_id, deadline_at, traceparent)
+    SELECT id, row_id, now() + deadline_s * interval '1 second', traceparent FROM input
+),
+new_events AS (
+    INSERT INTO events (task_id, kind) SELECT id, 'started' FROM input
+)
+SELECT id, row_id FROM input;
+
+-- name: find_idempotency_key
+-- What an idempotency key stands for.
+SELECT task_id, digest FROM idempotency_keys WHERE caller = :caller AND key = :key;
+
+-- name: mark_published
+-- The broker has these. Rows that finished meanwhile, or that a worker is finishing, need no mark.
+UPDATE inferences SET published_at = now()
+WHERE id IN (
+    SELECT id FROM inferences
+    WHERE id = ANY(:ids) AND finished_at IS NULL AND published_at IS NULL
+    FOR UPDATE SKIP LOCKED
+);
+
+-- name: take_unpublished
+-- Committed and not confirmed: what the relay publishes. Locked, so that two relays share the work.
+SELECT id, traceparent FROM inferences
+WHERE finished_at IS NULL AND published_at IS NULL AND created_at < now() - :grace_s * interval '1 second'
+ORDER BY created_at
+LIMIT :batch
+FOR UPDATE SKIP LOCKED;
+
+-- name: take_lost
+-- Published long ago and not finished: with an empty queue nobody has them any more.
+SELECT id, traceparent FROM inferences
+WHERE finished_at IS NULL AND published_at < now() - :lost_after_s * interval '1 second'
+ORDER BY user_id
+LIMIT :batch
+FOR UPDATE SKIP LOCKED;
+
+-- name: set_published!
+-- The relay's own rows, which it holds locked.
+UPDATE inferences SET published_at = now() WHERE id = ANY(:ids);
+
+-- name: forget_published!
+-- After a start with an empty broker: everything unfinished is to be published again.
+UPDATE inferences SET published_at = NULL WHERE finished_at IS NULL AND published_at IS NOT NULL;
+
+-- name: backlog
+-- How many inferences are unfinished, counted up to the limit, and the number of the oldest.
+SELECT
+    (SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :limit) AS u) AS unfinished,
+    (SELECT min(user_id) FROM inferences WHERE finished_at IS NULL) AS oldest;
+
+-- name: read_jobs
+-- The travellers of a batch, less those that are finished.
+SELECT
+    i.id, coalesce(i.deadline_at < now(), false) AS expired, u.identity, v.catalogue, v.models,
+    u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
+    u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport
+FROM inferences AS i
+JOIN users AS u ON u.id = i.user_id
+CROSS JOIN versions AS v
+WHERE i.id = ANY(:ids) AND i.finished_at IS NULL;
+
+-- name: count_attempt
+-- A redelivered message is about to run alone: written first, so that a death leaves its trace.
+UPDATE inferences SET attempts = attempts + 1 WHERE id = :id AND finished_at IS NULL RETURNING attempts;
+
+-- name: finish_inferences
+-- The results of a batch, each applied once: rows that are finished already stay as they are.
+WITH answer AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset(:rows::json) AS a (
+        id uuid, status text, error_code text, error_detail text, model_version text, catalogue_version bigint,
+        candidates integer, revisions bigint[], location_ids integer[], scores double precision[],
+        propensities double precision[]
+    )
+),
+-- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
+unfinished AS MATERIALIZED (
+    SELECT id FROM inferences
+    WHERE id IN (SELECT id FROM answer) AND finished_at IS NULL
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE inferences AS i
+SET
+    status = a.status, finished_at = now(), error_code = a.error_code, error_detail = a.error_detail,
+    model_version = a.model_version, catalogue_version = a.catalogue_version, candidates = a.candidates,
+    revisions = a.revisions, location_ids = a.location_ids, scores = a.scores, propensities = a.propensities
+FROM answer AS a
+JOIN unfinished ON unfinished.id = a.id
+WHERE i.id = a.id
+RETURNING i.id;
+
+-- name: cancel
+-- Cancels what has not finished; says where the task stands in any case.
+WITH found AS (
+    SELECT id, status, model_version, error_code, error_detail FROM inferences WHERE id = :id FOR UPDATE
+),
+cancelled AS (
+    UPDATE inferences AS i
+    SET status = 'REVOKED', finished_at = now(), error_code = 'cancelled', error_detail = 'The client cancelled it.'
+    FROM found
+    WHERE i.id = found.id AND i.finished_at IS NULL
+    RETURNING i.id
+),
+logged AS (
+    INSERT INTO events (task_id, kind) SELECT id, 'cancelled' FROM cancelled
+)
+SELECT
+    CASE WHEN cancelled.id IS NULL THEN found.status ELSE 'REVOKED' END AS status, found.model_version,
+    found.error_code, found.error_detail, cancelled.id IS NOT NULL AS changed
+FROM found LEFT JOIN cancelled ON cancelled.id = found.id;
+
+-- name: read_status
+-- Where tasks stand, for those that the cache does not know.
+SELECT
+    i.id, i.status, i.model_version, i.error_code, i.error_detail, i.user_id,
+    (SELECT min(o.user_id) FROM inferences AS o WHERE o.finished_at IS NULL AND i.finished_at IS NULL) AS oldest
+FROM inferences AS i
+WHERE i.id = ANY(:ids);
+
+-- name: read_answers
+-- The places that finished inferences showed, best first, as they were when they were shown.
+SELECT
+    r.task_id, r.score, r.location_id, l.children, l.breakfast, l.lunch, l.dinner, l.price, l.has_pool, l.has_spa,
+    l.animals, l.near_lake, l.near_mountains, l.has_sport, l.family_rating, l.outdoor_rating, l.food_rating,
+    l.leisure_rating, l.service_rating, l.user_score
+FROM results AS r
+JOIN locations AS l ON l.revision = r.revision
+WHERE r.task_id = ANY(:ids)
+ORDER BY r.task_id, r.position;
+
+-- name: select_places
+-- Selections that arrived together. A repeated choice changes nothing; another one replaces the first, and the
+-- event log keeps both. Each row says what was found, so that the caller can tell why one was refused.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(:ids::uuid[], :choices::integer[]) AS g (id, choice)
+),
+found AS MATERIALIZED (
+    SELECT i.id, i.status, g.choice, i.choice AS before, g.choice = -1 OR g.choice = ANY(i.location_ids) AS shown
+    FROM inferences AS i
+    JOIN given AS g ON g.id = i.id
+    ORDER BY i.id
+    FOR UPDATE OF i
+),
+changed AS (
+    UPDATE inferences AS i SET choice = found.choice, chosen_at = now()
+    FROM found
+    WHERE i.id = found.id AND found.status = 'SUCCESS' AND found.shown AND found.before IS DISTINCT FROM found.choice
+    RETURNING i.id, i.choice
+),
+logged AS (
+    INSERT INTO events (task_id, kind, location_id) SELECT id, 'selected', choice FROM changed
+)
+SELECT id, status, coalesce(shown, false) AS shown FROM found;

@@ -1,0 +1,95 @@
+-- name: start_training
+-- One statement and one commit: the key, the training and the event. Nothing is returned where the key is taken.
+WITH fresh_key AS (
+    INSERT INTO idempotency_keys AS k (caller, key, digest, task_id)
+    SELECT :caller, :key, :digest, :id WHERE :key::text IS NOT NULL
+    ON CONFLICT (caller, key) DO UPDATE
+    SET digest = excluded.digest, task_id = excluded.task_id, created_at = now()
+    WHERE k.created_at < now() - interval '24 hours'
+    RETURNING task_id
+),
+new_training AS (
+    INSERT INTO trainings (id, options, traceparent)
+    SELECT :id, :options::jsonb, :traceparent
+    WHERE :key::text IS NULL OR EXISTS (SELECT FROM fresh_key)
+    RETURNING id
+),
+new_event AS (
+    INSERT INTO events (task_id, kind) SELECT id, 'training_started' FROM new_training
+)
+SELECT id FROM new_training;
+
+-- name: mark_training_published!
+UPDATE trainings SET published_at = now() WHERE id = ANY(:ids) AND finished_at IS NULL;
+
+-- name: take_unpublished_trainings
+SELECT id, traceparent FROM trainings
+WHERE finished_at IS NULL AND published_at IS NULL AND created_at < now() - :grace_s * interval '1 second'
+ORDER BY seq
+LIMIT :batch
+FOR UPDATE SKIP LOCKED;
+
+-- name: take_lost_trainings
+SELECT id, traceparent FROM trainings
+WHERE finished_at IS NULL AND published_at < now() - :lost_after_s * interval '1 second'
+    AND coalesce(lease_until < now(), true)
+ORDER BY seq
+LIMIT :batch
+FOR UPDATE SKIP LOCKED;
+
+-- name: forget_published_trainings!
+UPDATE trainings SET published_at = NULL WHERE finished_at IS NULL AND published_at IS NOT NULL;
+
+-- name: read_training
+SELECT status, options, progress, model_version, metrics, error_code, error_detail, created_at, started_at, finished_at
+FROM trainings WHERE id = :id;
+
+-- name: claim_training
+-- A lease: who does not renew it has lost the training to the next worker that gets the message.
+UPDATE trainings
+SET
+    status = 'STARTED', started_at = coalesce(started_at, now()), attempts = attempts + 1, progress = 0,
+    lease_until = now() + :lease_s * interval '1 second'
+WHERE id = :id AND finished_at IS NULL AND coalesce(lease_until < now(), true)
+RETURNING options, attempts;
+
+-- name: report_progress
+-- Renews the lease too.
+UPDATE trainings SET progress = :progress, lease_until = now() + :lease_s * interval '1 second'
+WHERE id = :id AND finished_at IS NULL
+RETURNING id;
+
+-- name: release_training!
+-- Given up unfinished, for the next worker.
+UPDATE trainings SET lease_until = NULL WHERE id = :id AND finished_at IS NULL;
+
+-- name: finish_training
+UPDATE trainings
+SET
+    status = :status, finished_at = now(), lease_until = NULL, progress = :progress, metrics = :metrics::jsonb,
+    model_version = :model_version, error_code = :error_code, error_detail = :error_detail
+WHERE id = :id AND finished_at IS NULL
+RETURNING id;
+
+-- name: read_lists
+-- The newest answered lists, oldest first: who was shown which places, and what was chosen.
+SELECT
+    i.id, u.identity, u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
+    u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport, i.revisions, i.location_ids, i.choice
+FROM (
+    SELECT * FROM inferences WHERE choice IS NOT NULL ORDER BY user_id DESC LIMIT :max_lists
+) AS i
+JOIN users AS u ON u.id = i.user_id
+ORDER BY i.user_id;
+
+-- name: read_revisions
+SELECT
+    revision, children, breakfast, lunch, dinner, price, has_pool, has_spa, animals, near_lake, near_mountains,
+    has_sport, family_rating, outdoor_rating, food_rating, leisure_rating, service_rating, user_score
+FROM locations
+WHERE revision = ANY(:revisions);
+
+-- name: insert_dataset
+INSERT INTO datasets (training_id, lists, seed, digest, task_ids)
+VALUES (:training_id, :lists, :seed, :digest, :task_ids)
+RETURNING id;

@@ -1,0 +1,110 @@
+"""Embedded mode: everything in one process and one folder, for a first run, a laptop or a test.
+
+Only the broker, the cache and where PostgreSQL comes from differ from the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from placerank import runtime
+from placerank.api.app import create_app
+from placerank.bundled_postgres import BundledPostgres
+from placerank.cache.memory import MemoryCache
+from placerank.db.migrate import migrate
+from placerank.server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from placerank.db.catalogue import CatalogueRepository
+    from placerank.runtime import RelayRuntime
+    from placerank.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEMO_PLACES = 210
+DEMO_SEED = 7
+
+
+def run(
+    settings: Settings, data_dir: Path, prepare: Callable[[CatalogueRepository], None], ready: Callable[[int], None]
+) -> int:
+    """Serve until Ctrl-C; ``prepare`` may fill the catalogue first, ``ready`` gets the port. Returns the exit code."""
+    # Loading torch takes longer than everything else: it happens while the database starts.
+    loading = threading.Thread(target=_load_torch, name="load torch", daemon=True)
+    loading.start()
+    with ExitStack() as stack:
+        url = stack.enter_context(BundledPostgres(data_dir)).url
+        migrate(url)
+        settings = _embedded(settings, url)
+        prepare(runtime.catalogue(settings))
+        loading.join()
+        return _serve(settings, stack, ready)
+
+
+def demo_rows() -> list[tuple[object, ...]]:
+    """Made-up places, as rows for the catalogue."""
+    from dataclasses import astuple
+
+    from placerank import synthetic
+
+    return [astuple(place) for place in synthetic.places(DEMO_PLACES, DEMO_SEED)]
+
+
+def _serve(settings: Settings, stack: ExitStack, ready: Callable[[int], None]) -> int:
+    from placerank.queue.memory import MemoryPublisher
+    from placerank.worker.process import WorkerThread, inference_work, training_work
+
+    cache, publisher = MemoryCache(), MemoryPublisher()
+    workers = runtime.worker_runtime(settings, cache=cache)
+    stack.callback(workers.database.close)
+    for work in (inference_work(workers), training_work(workers)):
+        thread = WorkerThread(work)
+        thread.start()
+        stack.callback(thread.stop)
+    app = create_app(runtime.api_runtime(settings, cache=cache, publisher=publisher))
+    _relay_along(app, runtime.relay_runtime(settings, publisher=publisher))
+    return serve(app, settings.api.host, settings.api.port, ready)
+
+
+def _relay_along(app: FastAPI, relaying: RelayRuntime) -> None:
+    """Run the relay on the API's loop. The broker starts empty: whatever is unfinished goes out again."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with inner(app), relaying.opened():
+            await relaying.relay.forget_published()
+            task = asyncio.create_task(relaying.relay.run(), name="relay")
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    app.router.lifespan_context = lifespan
+
+
+def _embedded(settings: Settings, database_url: str) -> Settings:
+    from pydantic import SecretStr
+
+    return settings.model_copy(
+        update={
+            "database_url": SecretStr(database_url),
+            "broker_url": SecretStr("memory://"),
+            "backend_url": SecretStr("memory://"),
+        }
+    )
+
+
+def _load_torch() -> None:
+    import torch  # noqa: F401

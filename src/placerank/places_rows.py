@@ -1,0 +1,191 @@
+"""Rows of a file of places: checked value by value, stored in 70 bytes each."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+
+from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ID: Final = "location_id"
+#: What PostgreSQL's integer holds, without the negative ones: -1 says "chose none".
+MAX_ID: Final = 2**31 - 1
+
+#: ``location_id`` (None where the file has no ids), then the values in the order of ``PLACE_FIELDS``.
+#: A plain tuple: ``Place(*row)`` where there is an id, and a row for COPY as it stands.
+ParsedPlace: TypeAlias = tuple[
+    int | None, bool, bool, bool, bool, float,
+    bool, bool, bool, bool, bool, bool, float, float, float, float, float, float,
+]  # fmt: skip
+
+_WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+#: Truth in all its spellings, JSON's own values among them (1 and 0 equal True and False).
+_FLAGS: Final[dict[Any, bool]] = {
+    True: True,
+    False: False,
+    **{spelling: truth for word, truth in _WORDS.items() for spelling in (word, word.capitalize(), word.upper())},
+}
+_NO_ID: Final = -1
+_ROW: Final = struct.Struct("=i" + "".join("?" if name in PLACE_FLAGS else "d" for name in PLACE_FIELDS))
+_PRICE: Final = 1 + PLACE_FIELDS.index("price")
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """What is wrong in a file: the line (1 is the first, the header's), the column where it is one's, a sentence."""
+
+    line: int
+    column: str | None
+    detail: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.column is None else f"line {self.line}, column {self.column}"
+        return f"{where}: {self.detail}"
+
+
+class PackedRows(Sequence[ParsedPlace]):
+    """Rows as packed numbers: a million takes 70 MB, and not the 370 of a list of tuples. Iterate rather than index."""
+
+    def __init__(self, *, has_ids: bool) -> None:
+        self.has_ids = has_ids
+        self._bytes = bytearray()
+
+    def append_packed(self, packed: bytes) -> None:
+        """Add a row that ``RowChecker`` has packed."""
+        self._bytes += packed
+
+    def __len__(self) -> int:
+        return len(self._bytes) // _ROW.size
+
+    def __iter__(self) -> Iterator[ParsedPlace]:
+        rows: Iterator[Any] = _ROW.iter_unpack(self._bytes)
+        return rows if self.has_ids else ((None, *row[1:]) for row in rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ParsedPlace: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ParsedPlace]: ...
+    def __getitem__(self, index: int | slice) -> ParsedPlace | list[ParsedPlace]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        row: Any = _ROW.unpack_from(self._bytes, range(len(self))[index] * _ROW.size)
+        return row if self.has_ids else (None, *row[1:])
+
+
+class RowChecker:
+    """Takes rows of values in the order of the columns, keeps the good ones and says what is wrong with the others.
+
+    ``number`` and ``integer`` make a value of a cell or raise; they differ between text and JSON.
+    """
+
+    def __init__(
+        self,
+        *,
+        has_ids: bool,
+        number: Callable[[Any], float],
+        integer: Callable[[Any], int],
+        problems: list[RowProblem] | None = None,
+    ) -> None:
+        self.rows = PackedRows(has_ids=has_ids)
+        self.problems: list[RowProblem] = [] if problems is None else problems
+        self.columns: Final = (ID, *PLACE_FIELDS) if has_ids else PLACE_FIELDS
+        self._converters: Final = [
+            integer if name == ID else _FLAGS.__getitem__ if name in PLACE_FLAGS else number for name in self.columns
+        ]
+        self._before: Final = () if has_ids else (_NO_ID,)
+        self._number, self._integer = number, integer
+        self._first_line: dict[int, int] = {}
+
+    def problem(self, line: int, column: str | None, detail: str) -> None:
+        """Note what is wrong."""
+        self.problems.append(RowProblem(line, column, detail))
+
+    def add(self, line: int, values: Sequence[Any], *, doubtful: bool = False) -> None:
+        """Check one row. Most are good and take the short way; what it cannot vouch for is looked at value by value."""
+        try:
+            row = [*self._before, *[convert(value) for convert, value in zip(self._converters, values, strict=True)]]
+            packed = _ROW.pack(*row)
+        except (KeyError, ValueError, TypeError, OverflowError, struct.error):
+            doubtful = True
+        # One not-a-number or infinity makes the sum one; a sum of huge good numbers may be one too.
+        if doubtful or not isfinite(sum(row)) or row[_PRICE] < 0 or (self._before == () and row[0] < 0):
+            if (checked := self._examine(line, values)) is None:
+                return
+            row, packed = checked, _ROW.pack(*checked)
+        if not self._before and not self._is_new(line, int(row[0])):
+            return
+        self.rows.append_packed(packed)
+
+    def _examine(self, line: int, values: Sequence[Any]) -> list[Any] | None:
+        """Every value of a row on its own; None where one is bad, each bad one noted."""
+        row: list[Any] = [*self._before]
+        known = len(self.problems)
+        for column, value in zip(self.columns, values, strict=True):
+            try:
+                row.append(self._value(column, value))
+            except ValueError as error:
+                self.problem(line, column, str(error))
+        return row if len(self.problems) == known else None
+
+    def _value(self, column: str, value: Any) -> bool | int | float:
+        """One value; ValueError with a sentence where it is bad."""
+        value = value.strip() if isinstance(value, str) else value
+        if value is None or value == "":
+            raise ValueError("The value is missing.")
+        if column in PLACE_FLAGS:
+            return _flag(value)
+        return self._id(value) if column == ID else self._finite(column, value)
+
+    def _finite(self, column: str, value: Any) -> float:
+        try:
+            number = self._number(_plain(value))
+        except OverflowError:
+            raise ValueError(f"{_shown(value)} is too large a number.") from None
+        except ValueError:
+            raise ValueError(f"{_shown(value)} is not a number.") from None
+        if not isfinite(number):
+            raise ValueError(f"{_shown(value)} is not a finite number.")
+        if column == "price" and number < 0:
+            raise ValueError(f"The price {_shown(value)} is negative.")
+        return number
+
+    def _id(self, value: Any) -> int:
+        try:
+            number = self._integer(_plain(value))
+        except ValueError:
+            raise ValueError(f"{_shown(value)} is not a whole number.") from None
+        if not 0 <= number <= MAX_ID:
+            raise ValueError(f"{_shown(value)} is not between 0 and {MAX_ID}.")
+        return number
+
+    def _is_new(self, line: int, location_id: int) -> bool:
+        first = self._first_line.setdefault(location_id, line)
+        if first != line:
+            self.problem(line, ID, f"{location_id} is the id of line {first} already.")
+        return first == line
+
+
+def _flag(value: Any) -> bool:
+    try:
+        return _FLAGS[value.lower() if isinstance(value, str) else value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{_shown(value)} is neither true nor false.") from None
+
+
+def _plain(value: Any) -> Any:
+    """The value, unless it is text that Python would read as a number and nothing else would: 1_000 or other digits."""
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        raise ValueError(value)
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value for a sentence: cut, and without what a terminal would obey."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

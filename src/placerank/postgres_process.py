@@ -1,0 +1,113 @@
+"""The process of a PostgreSQL server: what its folder says of it, whether it lives, and what ends it without us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: How often a condition is looked at, in seconds; one look costs well under a millisecond.
+POLL_S: Final = 0.01
+#: Waits for our end: the kernel closes our end of the pipe however we die, and then the server gets its fast shutdown.
+#: A line in the pipe means that the server has ended already and its process id may be another's by now.
+_WATCHDOG: Final = "trap '' HUP INT TERM; read -r _ || kill -INT \"$1\""
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """What a server writes about itself into ``postmaster.pid``."""
+
+    pid: int
+    socket_dir: Path
+
+    @classmethod
+    def read(cls, data: Path) -> PidFile | None:
+        """The file of a data folder; None where there is none, it may not be read, or it is not complete yet."""
+        try:
+            lines = (data / "postmaster.pid").read_text().splitlines()
+            return cls(abs(int(lines[0])), Path(lines[4]))
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def alive(self, data: Path) -> bool:
+        """Whether the process is a server of this data folder, and not another that has its number by now."""
+        words = _command_of(self.pid)
+        return "postgres" in words.split("\0", 1)[0] and str(data) in words
+
+
+def disown(data: Path) -> None:
+    """Let a new server take over the file of one that is gone.
+
+    A server refuses to start while any process has the number in the file, as is common after a container's restart,
+    but takes its own parent's for stale: so write our number. Removing the file would also remove the server's own
+    check that nobody uses the old shared memory any more.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        handle = os.open(data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
+        with os.fdopen(handle, "r+") as file:
+            _, _, rest = file.read().partition("\n")
+            file.seek(0)
+            file.write(f"{os.getpid()}\n{rest}")
+            file.truncate()
+
+
+def end(pid: int, gone: Callable[[], bool], *, fast_s: float = 3.0) -> None:
+    """End a server: fast shutdown, after ``fast_s`` an immediate one, after one second more a kill."""
+    for number, patience in ((signal.SIGINT, fast_s), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if wait_until(gone, patience):
+            return
+
+
+def wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
+    """Look at a condition until it holds; False where it does not within ``patience_s``."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+class Watchdog:
+    """A process of about a megabyte that shuts a server down when ours ends without doing so, SIGKILL included.
+
+    Not PR_SET_PDEATHSIG: Linux alone has it, it goes off when the *thread* that started the server ends, and it is
+    lost when the server's process changes its user.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @classmethod
+    def over(cls, pid: int) -> Self:
+        """Watch over the server with this process id."""
+        command = ["/bin/sh", "-c", _WATCHDOG, "placerank-watchdog", str(pid)]
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, cwd="/", start_new_session=True)
+        return cls(process)
+
+    def dismiss(self, *, ended: bool) -> None:
+        """End the watch; where the server has not ended, the watchdog still ends it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate(b"\n" if ended else b"")
+
+
+def _command_of(pid: int) -> str:
+    """The words of a process's command, separated by NUL (Linux) or blanks (macOS); empty where there is none."""
+    try:
+        if Path("/proc/self/cmdline").exists():
+            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
+        command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""

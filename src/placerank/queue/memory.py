@@ -1,0 +1,63 @@
+"""Publishing in embedded mode: to Celery's in-memory broker, which lives in this process."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from kombu import Connection, Exchange, Producer, Queue
+
+from placerank.queue import message, topology
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from placerank.queue.message import TaskMessage
+    from placerank.queue.topology import WorkQueue
+
+URL = "memory://"
+
+
+class MemoryPublisher:
+    """What it has taken is in the queue at once, and gone when the process ends: the relay sends it again then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._channel = Connection(URL).channel()
+        exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
+        for queue in topology.WORK_QUEUES:
+            Queue(queue.name, exchange, routing_key=queue.name)(self._channel).declare()
+        self._producer = Producer(self._channel, exchange)
+
+    @property
+    def connected(self) -> bool:
+        """It is always there."""
+        return True
+
+    async def open(self) -> None:
+        """There is nothing to connect to."""
+
+    async def close(self) -> None:
+        """The channel goes with the process."""
+
+    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+        """Put all into their queues; returns the ids of all."""
+        with self._lock:
+            for item in messages:
+                self._producer.publish(
+                    item.body(),
+                    routing_key=item.queue.name,
+                    headers=item.headers(),
+                    correlation_id=str(item.task_id),
+                    reply_to="",
+                    content_type=message.CONTENT_TYPE,
+                    content_encoding=message.CONTENT_ENCODING,
+                    delivery_mode=message.PERSISTENT,
+                    serializer=None,
+                )
+        return [item.task_id for item in messages]
+
+    async def depth(self, queue: WorkQueue) -> int | None:
+        """How many messages wait in a queue."""
+        return int(self._channel.queue_declare(queue.name, passive=True).message_count)

@@ -1,0 +1,168 @@
+"""Publishing from an event loop, with many confirms in flight and a connection that finds back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import aio_pika
+from aio_pika.exceptions import AMQPError
+
+from placerank.queue import message, topology
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+
+    from placerank.queue.message import TaskMessage
+    from placerank.queue.topology import WorkQueue
+
+log = logging.getLogger(__name__)
+
+_RECONNECT_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+_CONNECT_TIMEOUT_S = 5.0
+_CONFIRM_TIMEOUT_S = 10.0
+_BROKER_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
+
+
+class Publisher(Protocol):
+    """Where committed work goes."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there right now."""
+
+    async def open(self) -> None:
+        """Start connecting, without waiting for it."""
+
+    async def close(self) -> None:
+        """Let go of the broker."""
+
+    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+        """Publish all in one flight; returns the ids of those that the broker has confirmed."""
+
+    async def depth(self, queue: WorkQueue) -> int | None:
+        """How many messages wait in a queue; none when that cannot be known now."""
+
+
+class AmqpPublisher:
+    """Publishes to RabbitMQ. Never blocks the loop, never raises for a broker that is away."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._exchange: AbstractExchange | None = None
+        self._channel: AbstractChannel | None = None
+        self._connection: AbstractConnection | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there right now."""
+        return self._exchange is not None
+
+    async def open(self) -> None:
+        """Start connecting, without waiting for it."""
+        self._keeper = asyncio.create_task(self._keep_connected(), name="broker connection")
+
+    async def close(self) -> None:
+        """Close the connection and stop looking for a new one."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        await self._disconnect()
+
+    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+        """Publish all in one flight; returns the ids of those that the broker has confirmed."""
+        exchange = self._exchange
+        if exchange is None:
+            return []
+        outcomes = await asyncio.gather(*(self._publish_one(exchange, item) for item in messages))
+        return [item.task_id for item, confirmed in zip(messages, outcomes, strict=True) if confirmed]
+
+    async def depth(self, queue: WorkQueue) -> int | None:
+        """How many messages wait in a queue; none when that cannot be known now."""
+        if self._channel is None:
+            return None
+        try:
+            declared = await self._channel.declare_queue(queue.name, passive=True, timeout=_CONNECT_TIMEOUT_S)
+        except _BROKER_ERRORS as error:
+            log.warning("broker: the length of %s cannot be read: %s", queue.name, error)
+            return None
+        return declared.declaration_result.message_count
+
+    @staticmethod
+    async def _publish_one(exchange: AbstractExchange, item: TaskMessage) -> bool:
+        task_id = str(item.task_id)
+        outgoing = aio_pika.Message(
+            item.body(),
+            headers=item.headers(),
+            content_type=message.CONTENT_TYPE,
+            content_encoding=message.CONTENT_ENCODING,
+            delivery_mode=message.PERSISTENT,
+            priority=0,
+            correlation_id=task_id,
+            reply_to="",
+        )
+        try:
+            # A refusal (a full queue) raises; with mandatory set, so does a queue that is not there.
+            await exchange.publish(outgoing, item.queue.name, mandatory=True, timeout=_CONFIRM_TIMEOUT_S)
+        except _BROKER_ERRORS as error:
+            log.debug("broker: %s was not confirmed: %s", task_id, error)
+            return False
+        return True
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                closed = await self._connect()
+            except _BROKER_ERRORS as error:
+                pause = _RECONNECT_PAUSES_S[min(attempt, len(_RECONNECT_PAUSES_S) - 1)]
+                if attempt == 0:
+                    log.warning("broker: no connection, trying on: %s", error)
+                attempt += 1
+                await self._disconnect()
+                await asyncio.sleep(pause)
+                continue
+            log.info("broker: connected")
+            attempt = 0
+            await closed.wait()
+            log.warning("broker: the connection was lost")
+            await self._disconnect()
+
+    async def _connect(self) -> asyncio.Event:
+        closed = asyncio.Event()
+        self._connection = await asyncio.wait_for(
+            aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_S), _CONNECT_TIMEOUT_S
+        )
+        self._connection.close_callbacks.add(lambda *_: closed.set())
+        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel.close_callbacks.add(lambda *_: closed.set())
+        self._exchange = await declare(channel)
+        self._channel = channel
+        return closed
+
+    async def _disconnect(self) -> None:
+        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        if connection is not None:
+            with contextlib.suppress(*_BROKER_ERRORS):
+                await asyncio.wait_for(connection.close(), 1)
+
+
+async def declare(channel: AbstractChannel) -> AbstractExchange:
+    """Declare exchanges, queues and bindings; what imported definitions made already stays as it is."""
+    exchange = await channel.declare_exchange(topology.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    dead = await channel.declare_exchange(topology.DEAD_LETTER_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    for queue in topology.WORK_QUEUES:
+        declared = await channel.declare_queue(queue.name, durable=True, arguments=dict(topology.QUEUE_ARGUMENTS))
+        await declared.bind(exchange, queue.name)
+    letters = await channel.declare_queue(
+        topology.DEAD_LETTER_QUEUE, durable=True, arguments=dict(topology.QUEUE_ARGUMENTS)
+    )
+    await letters.bind(dead, "#")
+    return exchange

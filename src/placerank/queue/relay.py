@@ -1,0 +1,99 @@
+"""The relay publishes what was committed and not confirmed. Two of them share the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from placerank.errors import DatabaseUnavailable
+from placerank.queue import topology
+from placerank.queue.message import TaskMessage
+
+if TYPE_CHECKING:
+    from placerank.db.pool import AsyncDatabase
+    from placerank.queue.publisher import Publisher
+    from placerank.queue.topology import WorkQueue
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    unpublished: str
+    lost: str
+    set_published: str
+    forget: str
+
+
+_STATEMENTS: Final = {
+    topology.INFERENCE: _Statements("take_unpublished", "take_lost", "set_published", "forget_published"),
+    topology.TRAINING: _Statements(
+        "take_unpublished_trainings", "take_lost_trainings", "mark_training_published", "forget_published_trainings"
+    ),
+}
+
+
+class Relay:
+    """Looks for unconfirmed rows every ``interval_s`` seconds and publishes them in batches."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        publisher: Publisher,
+        *,
+        interval_s: float,
+        grace_s: float,
+        lost_after_s: float,
+        batch: int,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._interval_s = interval_s
+        self._grace_s = grace_s
+        self._lost_after_s = lost_after_s
+        self._batch = batch
+
+    async def run(self) -> None:
+        """Relay until cancelled, through outages of the database and the broker."""
+        pause = self._interval_s
+        while True:
+            try:
+                count = await self.relay_once() if self._publisher.connected else 0
+                pause = self._interval_s
+            except DatabaseUnavailable as error:
+                log.warning("relay: %s", error)
+                count, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
+            # A full batch means that more is waiting: no pause then.
+            if count < self._batch:
+                await asyncio.sleep(pause)
+
+    async def relay_once(self) -> int:
+        """Publish one batch of each kind; returns how many messages the broker confirmed."""
+        confirmed = 0
+        for queue, statements in _STATEMENTS.items():
+            confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s})
+            # Unfinished, published long ago, and nothing waiting: the broker has lost it.
+            if await self._publisher.depth(queue) == 0:
+                confirmed += await self._publish(queue, statements.lost, {"lost_after_s": self._lost_after_s})
+        return confirmed
+
+    async def forget_published(self) -> None:
+        """Take everything unfinished as never published: the broker is known to be empty."""
+        for statements in _STATEMENTS.values():
+            await self._database.fetch(statements.forget)
+
+    async def _publish(self, queue: WorkQueue, take: str, params: dict[str, float]) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(take, {**params, "batch": self._batch})
+            if not rows:
+                return 0
+            confirmed = await self._publisher.publish(
+                [TaskMessage(queue, row["id"], row["traceparent"]) for row in rows]
+            )
+            await transaction.fetch(_STATEMENTS[queue].set_published, {"ids": confirmed})
+        log.info("relay: published %d of %d for %s", len(confirmed), len(rows), queue.name)
+        return len(confirmed)

@@ -1,0 +1,114 @@
+"""A model as one blob: safetensors, with a JSON manifest in its metadata. Nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from placerank import __version__
+from placerank.ranking.errors import ModelError
+from placerank.ranking.features import FEATURE_VERSION, WEIGHT_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+FORMAT: Final = "placerank-model/1"
+KINDS: Final = ("prior", "logit")
+_TENSOR: Final = "weights"
+_LENGTH_BYTES: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What an artifact holds: float64 weights [len(WEIGHT_NAMES)] and facts about them."""
+
+    kind: Literal["prior", "logit"]
+    weights: NDArray[np.float64]
+    metrics: Mapping[str, float]
+    normaliser: Mapping[str, float]
+
+
+def pack(contents: Contents) -> bytes:
+    """The blob of ``contents``; equal contents give equal bytes."""
+    tensor = np.ascontiguousarray(contents.weights, dtype="<f8")
+    manifest = {
+        "format": FORMAT,
+        "features": FEATURE_VERSION,
+        "kind": contents.kind,
+        "weights": list(WEIGHT_NAMES),
+        "metrics": dict(contents.metrics),
+        "normaliser": dict(contents.normaliser),
+        "code": __version__,
+        "sha256": hashlib.sha256(tensor.tobytes()).hexdigest(),
+    }
+    manifest["seal"] = seal(manifest)
+    # One key only: safetensors keeps metadata in a hash map, whose order is another one each time.
+    return save({_TENSOR: tensor}, {"manifest": _canonical(manifest)})
+
+
+def unpack(data: bytes) -> Contents:
+    """The contents of a blob of :func:`pack`.
+
+    Raises ModelError when it is cut, damaged, of another format or feature version, or of unknown kind.
+    """
+    weights = _read_weights(data)
+    manifest = _read_manifest(data)
+    _check_version(manifest)
+    if weights.shape != (len(WEIGHT_NAMES),):
+        raise ModelError(f"The model does not hold one tensor of {len(WEIGHT_NAMES)} weights.")
+    if manifest.get("sha256") != hashlib.sha256(weights.tobytes()).hexdigest():
+        raise ModelError("The model is damaged: its weights are not those that its manifest names.")
+    return Contents(manifest["kind"], weights, manifest["metrics"], manifest["normaliser"])
+
+
+def _read_weights(data: bytes) -> NDArray[np.float64]:
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"The model cannot be read as safetensors: {error}") from error
+    weights = tensors.get(_TENSOR)
+    if len(tensors) != 1 or weights is None or weights.dtype != np.float64:
+        raise ModelError("The model does not hold one tensor of float64 weights.")
+    return weights
+
+
+def _read_manifest(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        manifest = json.loads(header["__metadata__"]["manifest"])
+        found = manifest.pop("seal")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError("The model has no manifest that can be read.") from error
+    if found != seal(manifest):
+        raise ModelError("The model is damaged: its manifest is not as it was written.")
+    return cast("dict[str, Any]", manifest)
+
+
+def _check_version(manifest: Mapping[str, Any]) -> None:
+    if manifest.get("format") != FORMAT:
+        raise ModelError(f"The model has the format {manifest.get('format')!r}; this version reads {FORMAT!r}.")
+    if manifest.get("features") != FEATURE_VERSION or manifest.get("weights") != list(WEIGHT_NAMES):
+        raise ModelError(
+            f"The model is for features of version {manifest.get('features')!r}; this version has {FEATURE_VERSION}."
+        )
+    if manifest.get("kind") not in KINDS:
+        raise ModelError(f"The model is of kind {manifest.get('kind')!r}; this version knows {', '.join(KINDS)}.")
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of everything else in a manifest, in hexadecimal."""
+    body = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(_canonical(body).encode()).hexdigest()
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

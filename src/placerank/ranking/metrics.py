@@ -1,0 +1,106 @@
+"""How well probabilities fit what travellers took. Means over lists or rows; more is better but for the loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from placerank.ranking.lists import choice_probabilities
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from placerank.ranking.lists import ShownLists
+    from placerank.ranking.model import Model
+
+
+def evaluate(model: Model, lists: ShownLists) -> dict[str, float]:
+    """The metrics of ``model`` on ``lists``, of which there must be one at least.
+
+    Order within a list (``auc_within_lists``, ``ndcg_at_10``, ``mrr``, ``hit_at_1``) is judged where a place was
+    chosen; equals share their ranks. ``log_loss`` is in nats a list and counts choosing nothing. ``precision``,
+    ``recall``, ``f1`` and ``accuracy`` are of rows, with the likeliest place of a list called chosen unless nothing
+    is likelier. ``auc`` is over all rows of all lists.
+    """
+    rows, nothing = choice_probabilities(model, lists)
+    labels = chosen_rows(lists)
+    return {
+        "lists": float(len(lists)),
+        "auc": area_under_curve(rows, labels),
+        "log_loss": _log_loss(rows, nothing, lists),
+        **_order(rows, lists),
+        **_classification(rows, nothing, labels, lists),
+    }
+
+
+def chosen_rows(lists: ShownLists) -> NDArray[np.bool_]:
+    """Which rows [M] were chosen."""
+    labels = np.zeros(len(lists.places), dtype=np.bool_)
+    some = lists.chosen >= 0
+    labels[lists.offsets[:-1][some] + lists.chosen[some]] = True
+    return labels
+
+
+def area_under_curve(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """P(a chosen row scores above one that is not), equals counting half; 0.5 where there are not both."""
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if not positives or not negatives:
+        return 0.5
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return float((ranks[inverse][labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _log_loss(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> float:
+    taken = nothing.copy()
+    some = lists.chosen >= 0
+    taken[some] = rows[lists.offsets[:-1][some] + lists.chosen[some]]
+    return float(-np.log(np.maximum(taken, np.finfo(np.float64).tiny)).mean())
+
+
+def _order(rows: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
+    above, equal, others = _places_of_chosen(rows, lists)
+    if not len(above):
+        return {"auc_within_lists": 0.5, "ndcg_at_10": 0.0, "mrr": 0.0, "hit_at_1": 0.0}
+    rank = 1 + above + equal / 2
+    beaten = (others - above - equal / 2)[others > 0] / others[others > 0]
+    return {
+        "auc_within_lists": float(beaten.mean()) if len(beaten) else 0.5,
+        "ndcg_at_10": float(np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0).mean()),
+        "mrr": float((1 / rank).mean()),
+        "hit_at_1": float(np.where(above == 0, 1 / (1 + equal), 0.0).mean()),
+    }
+
+
+def _places_of_chosen(
+    rows: NDArray[np.float64], lists: ShownLists
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """For each list with a choice: how many places score above the chosen one, as high, and how many others are."""
+    lengths = np.diff(lists.offsets)
+    some = lists.chosen >= 0
+    own = np.full(len(lists), np.nan)
+    own[some] = rows[lists.offsets[:-1][some] + lists.chosen[some]]
+    owners = np.repeat(np.arange(len(lists)), lengths)
+    above = np.bincount(owners, rows > own[owners], len(lists))[some].astype(np.int64)
+    equal = np.bincount(owners, rows == own[owners], len(lists))[some].astype(np.int64) - 1
+    return above, equal, lengths[some] - 1
+
+
+def _classification(
+    rows: NDArray[np.float64], nothing: NDArray[np.float64], labels: NDArray[np.bool_], lists: ShownLists
+) -> dict[str, float]:
+    called = np.zeros(len(rows), dtype=np.bool_)
+    for start, stop, rest in zip(lists.offsets[:-1].tolist(), lists.offsets[1:].tolist(), nothing, strict=True):
+        if stop > start:
+            likeliest = start + int(rows[start:stop].argmax())
+            called[likeliest] = rows[likeliest] > rest
+    right = float((called & labels).sum())
+    precision = right / max(1.0, float(called.sum()))
+    recall = right / max(1.0, float(labels.sum()))
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "accuracy": float((called == labels).mean()) if len(rows) else 0.0,
+    }

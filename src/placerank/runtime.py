@@ -1,0 +1,202 @@
+"""The composition root: the only place that reads settings, and makes of them what the processes work with.
+
+Nothing here loads torch or Celery: the API must stay small.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placerank.cache.redis import RedisApiCache, RedisWorkerCache
+from placerank.db.catalogue import CatalogueRepository
+from placerank.db.pool import AsyncDatabase, Database
+from placerank.queue.outbox import Outbox
+from placerank.queue.publisher import AmqpPublisher
+from placerank.queue.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from placerank.cache.ports import ApiCache, Listener, WorkerCache
+    from placerank.queue.publisher import Publisher
+    from placerank.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """What the API has to know of the settings."""
+
+    max_body_bytes: int
+    max_bulk_bytes: int
+    max_concurrency: int
+    backlog_limit: int
+    deadline_s: float | None
+    keys: tuple[str, ...]
+    admin_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRuntime:
+    """What the API works with."""
+
+    database: AsyncDatabase
+    catalogue: CatalogueRepository
+    cache: ApiCache
+    publisher: Publisher
+    outbox: Outbox
+    options: ApiOptions
+
+    @asynccontextmanager
+    async def opened(self, listener: Listener) -> AsyncIterator[None]:
+        """Everything open; nothing is waited for, so that the API starts while its services are away."""
+        await self.database.open()
+        await self.cache.open(listener)
+        await self.publisher.open()
+        await self.outbox.open()
+        try:
+            yield
+        finally:
+            await self.outbox.close()
+            await self.publisher.close()
+            await self.cache.close()
+            await self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What workers have to know of the settings."""
+
+    answer_size: int
+    batch_size: int
+    threads: int
+    device: str
+    torch_threads: int
+    refresh_s: float
+    heartbeat_file: Path | None
+    min_lists: int
+    max_lists: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRuntime:
+    """What a worker works with."""
+
+    database: Database
+    cache: WorkerCache
+    broker_url: str
+    options: WorkerOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRuntime:
+    """What the relay works with."""
+
+    database: AsyncDatabase
+    publisher: Publisher
+    relay: Relay
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Everything open; nothing is waited for."""
+        await self.database.open()
+        await self.publisher.open()
+        try:
+            yield
+        finally:
+            await self.publisher.close()
+            await self.database.close()
+
+
+def api_runtime(settings: Settings, *, cache: ApiCache | None = None, publisher: Publisher | None = None) -> ApiRuntime:
+    """The API's parts; embedded mode brings its own cache and publisher."""
+    database = async_database(settings, "placerank api")
+    publisher = publisher or AmqpPublisher(settings.broker_url.get_secret_value())
+    return ApiRuntime(
+        database=database,
+        catalogue=catalogue(settings),
+        cache=cache
+        or RedisApiCache(
+            settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
+        ),
+        publisher=publisher,
+        outbox=Outbox(publisher, database),
+        options=ApiOptions(
+            max_body_bytes=settings.api.max_body_bytes,
+            max_bulk_bytes=settings.api.max_bulk_bytes,
+            max_concurrency=settings.api.max_concurrency,
+            backlog_limit=settings.inference.backlog_limit,
+            deadline_s=settings.inference.deadline_s,
+            keys=_keys(settings.api.keys),
+            admin_keys=_keys(settings.api.admin_keys),
+        ),
+    )
+
+
+def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> RelayRuntime:
+    """The relay's parts."""
+    database = async_database(settings, "placerank relay", pool_size=2)
+    publisher = publisher or AmqpPublisher(settings.broker_url.get_secret_value())
+    relay = Relay(
+        database,
+        publisher,
+        interval_s=settings.relay.interval_s,
+        grace_s=settings.relay.grace_s,
+        lost_after_s=settings.relay.lost_after_s,
+        batch=settings.relay.batch,
+    )
+    return RelayRuntime(database, publisher, relay)
+
+
+def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> WorkerRuntime:
+    """A worker's parts, its database open."""
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name="placerank worker",
+        pool_size=settings.database.pool_size,
+    )
+    database.open()
+    return WorkerRuntime(
+        database=database,
+        cache=cache
+        or RedisWorkerCache(
+            settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
+        ),
+        broker_url=settings.broker_url.get_secret_value(),
+        options=WorkerOptions(
+            answer_size=settings.inference.answer_size,
+            batch_size=settings.worker.batch_size,
+            threads=settings.worker.threads,
+            device=settings.worker.device,
+            torch_threads=settings.worker.torch_threads,
+            refresh_s=settings.worker.refresh_s,
+            heartbeat_file=settings.worker.heartbeat_file,
+            min_lists=settings.training.min_lists,
+            max_lists=settings.training.max_lists,
+            lease_s=settings.training.lease_s,
+        ),
+    )
+
+
+def catalogue(settings: Settings) -> CatalogueRepository:
+    """The catalogue, for changes."""
+    return CatalogueRepository(settings.database_url.get_secret_value())
+
+
+def async_database(settings: Settings, application_name: str, pool_size: int | None = None) -> AsyncDatabase:
+    """PostgreSQL for an event loop, not opened yet."""
+    return AsyncDatabase(
+        settings.database_url.get_secret_value(),
+        application_name=application_name,
+        pool_size=pool_size or settings.database.pool_size,
+        timeout_s=settings.database.timeout_s,
+    )
+
+
+def _keys(listed: SecretStr) -> tuple[str, ...]:
+    return tuple(key.strip() for key in listed.get_secret_value().split(",") if key.strip())

@@ -1,0 +1,204 @@
+"""Every setting, its variable and its default. Only ``runtime`` reads them."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from placerank import addresses
+from placerank.errors import ConfigurationError
+
+PREFIX = "PLACERANK_"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiSettings(_Group):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    keys: SecretStr = Field(SecretStr(""), description="Comma-separated bearer keys for /inference/*; empty: open.")
+    admin_keys: SecretStr = Field(
+        SecretStr(""), description="Comma-separated bearer keys for /train, /content and /models; empty: open."
+    )
+    max_body_bytes: int = Field(65_536, ge=1024, description="Largest body of a traveller or a selection.")
+    max_bulk_bytes: int = Field(33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
+    max_concurrency: int = Field(4096, ge=1, description="Requests in flight above which new ones get 503.")
+
+
+class DatabaseSettings(_Group):
+    """PostgreSQL, the truth."""
+
+    pool_size: int = Field(4, ge=1, le=100, description="Connections that a process keeps at most.")
+    timeout_s: float = Field(1.5, gt=0, le=60, description="Seconds after which a request gives up on the database.")
+
+
+class CacheSettings(_Group):
+    """Redis: results and wake-ups, nothing that PostgreSQL does not hold too."""
+
+    ttl_s: int = Field(3600, ge=1, description="Seconds that a rendered answer stays cached.")
+    timeout_s: float = Field(0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
+
+
+class InferenceSettings(_Group):
+    """What an answer is and how long one may wait for it."""
+
+    answer_size: int = Field(10, ge=1, le=100, description="Places in an answer.")
+    deadline_s: float | None = Field(
+        None, gt=0, description="Seconds after which a waiting inference fails; none by default."
+    )
+    backlog_limit: int = Field(100_000, ge=1, description="Unfinished inferences above which start answers 503.")
+
+
+class WorkerSettings(_Group):
+    """Inference workers."""
+
+    batch_size: int = Field(64, ge=1, le=1024, description="Most inferences in one batch.")
+    threads: int = Field(64, ge=1, le=1024, description="Tasks that one worker holds at once.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to score.")
+    torch_threads: int = Field(1, ge=1, le=256, description="Threads that one batch computes with.")
+    refresh_s: float = Field(0.5, gt=0, le=60, description="Seconds between looks for a new model or catalogue.")
+    heartbeat_file: Path | None = Field(None, description="File that a live worker touches.")
+
+
+class TrainingSettings(_Group):
+    """The training worker."""
+
+    min_lists: int = Field(30, ge=2, description="Answered lists below which training ends as not_enough_data.")
+    max_lists: int = Field(200_000, ge=2, description="Most lists that a training reads, the newest first.")
+    lease_s: float = Field(30, ge=1, description="Seconds after which a silent training worker loses its task.")
+
+
+class RelaySettings(_Group):
+    """The process that publishes what was committed and not confirmed."""
+
+    interval_s: float = Field(0.5, gt=0, le=60, description="Seconds between looks.")
+    grace_s: float = Field(3, ge=2, description="Age at which an unconfirmed row is taken for lost.")
+    lost_after_s: float = Field(60, ge=1, description="Age at which published work on an empty queue is sent again.")
+    batch: int = Field(500, ge=1, le=10_000, description="Rows published in one round.")
+
+
+class TelemetrySettings(_Group):
+    """Logs and metrics."""
+
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of a process's own /metrics; 0 is off.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+
+
+class Settings(BaseSettings):
+    """All settings, read from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://placerank:placerank@127.0.0.1:5432/placerank"),
+        validation_alias=AliasChoices("DATABASE_URL"),
+        description="PostgreSQL.",
+    )
+    broker_url: SecretStr = Field(
+        SecretStr("amqp://placerank:placerank@127.0.0.1:5672//"),
+        validation_alias=AliasChoices("CELERY_BROKER_URL"),
+        description="RabbitMQ.",
+    )
+    backend_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), validation_alias=AliasChoices("CELERY_BACKEND_URL"), description="Redis."
+    )
+    api: ApiSettings = ApiSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    cache: CacheSettings = CacheSettings()
+    inference: InferenceSettings = InferenceSettings()
+    worker: WorkerSettings = WorkerSettings()
+    training: TrainingSettings = TrainingSettings()
+    relay: RelaySettings = RelaySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+
+_ADDRESSES = {
+    "database_url": ("DATABASE_URL", addresses.postgresql),
+    "broker_url": ("CELERY_BROKER_URL", addresses.amqp),
+    "backend_url": ("CELERY_BACKEND_URL", addresses.redis),
+}
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings in force; raises ``ConfigurationError`` with a sentence that names the wrong variable."""
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from None
+    normalised = {}
+    for field, (variable, normalise) in _ADDRESSES.items():
+        try:
+            normalised[field] = SecretStr(normalise(getattr(settings, field).get_secret_value()))
+        except ValueError as error:
+            raise ConfigurationError(f"{variable} is not usable: {error}") from None
+    settings = settings.model_copy(update=normalised)
+    _refuse_contradictions(settings)
+    return settings
+
+
+def variable_of(path: tuple[int | str, ...]) -> str:
+    """The environment variable of a setting, given where it stands."""
+    if path and path[0] in _ADDRESSES:
+        return _ADDRESSES[str(path[0])][0]
+    if len(path) == 1 and str(path[0]).isupper():
+        return str(path[0])
+    return PREFIX + "__".join(str(part) for part in path).upper()
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """Every setting as (variable, value with secrets hidden, description)."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            rows.append((variable_of((name,)), addresses.hide_password(value.get_secret_value()), field.description))
+            continue
+        for inner, inner_field in type(value).model_fields.items():
+            shown = getattr(value, inner)
+            text = ("(set)" if shown.get_secret_value() else "") if isinstance(shown, SecretStr) else shown
+            rows.append((variable_of((name, inner)), "" if text is None else str(text), inner_field.description))
+    return [(variable, value, description or "") for variable, value, description in rows]
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{variable_of(path)} is wrong: {message[:1].lower()}{message[1:]}."
+
+
+def _refuse_unknown_variables() -> None:
+    known = {variable for variable, _, _ in describe(Settings.model_construct())}
+    groups = {name.rsplit("__", 1)[0] + "__" for name in known if "__" in name}
+    for variable in os.environ:
+        # Kubernetes adds variables such as PLACERANK_API_PORT for services: those have one underscore only.
+        if not variable.upper().startswith(PREFIX) or "__" not in variable or variable.upper() in known:
+            continue
+        close = get_close_matches(variable.upper(), known, n=1) or get_close_matches(variable, groups, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ConfigurationError(f"{variable} is not a setting of placerank.{hint}")
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    if settings.api.keys.get_secret_value() and not settings.api.admin_keys.get_secret_value():
+        raise ConfigurationError(
+            "PLACERANK_API__KEYS is set and PLACERANK_API__ADMIN_KEYS is not: the routes that change the catalogue "
+            "would stay open; set PLACERANK_API__ADMIN_KEYS too."
+        )
+    if settings.worker.threads < settings.worker.batch_size:
+        raise ConfigurationError(
+            f"PLACERANK_WORKER__THREADS ({settings.worker.threads}) is smaller than PLACERANK_WORKER__BATCH_SIZE "
+            f"({settings.worker.batch_size}): a batch could never fill; raise the one or lower the other."
+        )

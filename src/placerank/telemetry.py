@@ -1,0 +1,19 @@
+"""Logging, set up once by each process."""
+
+from __future__ import annotations
+
+import logging
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+#: Libraries that tell of every connection attempt; what matters of it our own modules say.
+_CHATTY = ("alembic", "aiormq", "aio_pika", "psycopg.pool", "celery", "kombu", "amqp", "uvicorn.error")
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, from ``level`` up; libraries from WARNING up."""
+    logging.basicConfig(level=level, format=_FORMAT, force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    # Their warnings repeat, at every attempt, what the publisher says once.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -1,0 +1,1 @@
+"""The processes that do the work: inference in micro-batches, and training."""

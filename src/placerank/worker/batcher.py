@@ -1,0 +1,126 @@
+"""Micro-batching: single calls on many threads become batches on one.
+
+The first item opens a batch and what waits already comes along; nothing waits for more to arrive. Under load the
+next batch gathers while this one runs, so that batches grow with the load and a lone call loses nothing. (Compare
+Crankshaw et al., "Clipper", NSDI 2017, section 4.3, which adds a delay.)
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Call(Generic[T, R]):
+    item: T
+    alone: bool
+    future: Future[R] = field(default_factory=Future)
+
+
+class MicroBatcher(Generic[T, R]):
+    """Runs ``run`` on a thread of its own, on up to ``most`` items at once."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        most: int,
+        on_start: Callable[[], None] = lambda: None,
+        name: str = "batcher",
+    ) -> None:
+        """``run`` answers in the order of its items; ``on_start`` is called on the thread before the first batch."""
+        self._run = run
+        self._most = most
+        self._on_start = on_start
+        self._calls: queue.SimpleQueue[_Call[T, R] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._moved_at = time.monotonic()
+        self._open_calls = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10) -> None:
+        """Finish what was submitted and end the thread."""
+        self._calls.put(None)
+        self._thread.join(timeout_s)
+
+    def submit(self, item: T, *, alone: bool = False) -> Future[R]:
+        """Hand in one item; with ``alone`` it never shares a batch."""
+        call: _Call[T, R] = _Call(item, alone)
+        self._calls.put(call)
+        return call.future
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a batch last started or ended, or nothing was waiting; a hung batch lets it grow."""
+        if self._open_calls == 0 and self._calls.empty():
+            self.moved()
+        return time.monotonic() - self._moved_at
+
+    def moved(self) -> None:
+        """Note progress; what waits for an outage to pass calls this too."""
+        self._moved_at = time.monotonic()
+
+    def _loop(self) -> None:
+        self._on_start()
+        while (first := self._calls.get()) is not None:
+            batch, loners, ending = self._gather(first)
+            if batch:
+                self._run_batch(batch)
+            for loner in loners:
+                self._run_batch([loner])
+            if ending:
+                return
+
+    def _gather(self, first: _Call[T, R]) -> tuple[list[_Call[T, R]], list[_Call[T, R]], bool]:
+        batch: list[_Call[T, R]] = []
+        loners: list[_Call[T, R]] = []
+        call: _Call[T, R] | None = first
+        while True:
+            if call is None:
+                return batch, loners, True
+            (loners if call.alone else batch).append(call)
+            if len(batch) + len(loners) >= self._most:
+                return batch, loners, False
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                return batch, loners, False
+
+    def _run_batch(self, calls: Sequence[_Call[T, R]]) -> None:
+        self._open_calls = len(calls)
+        self.moved()
+        try:
+            results = self._run([call.item for call in calls])
+        except Exception as error:
+            self._isolate(calls, error)
+        else:
+            for call, result in zip(calls, results, strict=True):
+                call.future.set_result(result)
+        self._open_calls = 0
+        self.moved()
+
+    def _isolate(self, calls: Sequence[_Call[T, R]], error: Exception) -> None:
+        """A batch that raises is run once more, item by item, so that one bad item does not fail its neighbours."""
+        if len(calls) == 1:
+            calls[0].future.set_exception(error)
+            return
+        log.warning("batch of %d failed, running its items one by one: %s", len(calls), error)
+        for call in calls:
+            self._run_batch([call])

@@ -1,0 +1,129 @@
+"""One batch of inferences: read the travellers, score the catalogue, store the answers, tell who waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from placerank import answers
+from placerank.db.jobs import Outcome, Shown
+from placerank.domain import Job, Problem, Status
+
+if TYPE_CHECKING:
+    from uuid import UUID
+    from collections.abc import Sequence
+    from collections.abc import Callable
+
+    from placerank.cache.ports import WorkerCache
+    from placerank.db.jobs import JobRepository
+    from placerank.ranking.scorer import Ranking
+    from placerank.worker.serving import ServedModel, Serving, Snapshot
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_EXPIRED = Problem("deadline_exceeded", "The inference had not started when its deadline passed.")
+_NO_PLACES = Problem("no_places", "The catalogue became empty before the inference ran.")
+
+
+class Stopping(Exception):
+    """The worker is stopping: unfinished work goes back to the queue."""
+
+
+class InferenceBatch:
+    """Runs batches. Each id is applied once; ids that are finished or erased are passed over."""
+
+    def __init__(
+        self, jobs: JobRepository, cache: WorkerCache, serving: Serving, *, answer_size: int, moved: Callable[[], None]
+    ) -> None:
+        """``moved`` is called while an outage of the database is waited out, so that waiting is not taken for a hang."""
+        self._jobs = jobs
+        self._cache = cache
+        self._serving = serving
+        self._answer_size = answer_size
+        self._moved = moved
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Stop waiting for a database that is away."""
+        self._stopping.set()
+
+    def run(self, task_ids: Sequence[UUID]) -> Sequence[None]:
+        """Bring these inferences to their end; raises what scoring raises, and ``Stopping``."""
+        jobs = self._patiently(lambda: self._jobs.read(task_ids))
+        if jobs:
+            snapshot = self._serving.current(jobs[0].versions)
+            outcomes, records = self._outcomes(jobs, snapshot)
+            self._finish(outcomes, records)
+        return [None] * len(task_ids)
+
+    def fail(self, task_id: UUID, problem: Problem) -> None:
+        """End one inference with a problem."""
+        record = answers.ended(str(task_id), Status.FAILURE, problem).encode()
+        self._finish([Outcome(task_id, problem=problem)], {task_id: record})
+
+    def count_attempt(self, task_id: UUID) -> int | None:
+        """Note that a redelivered inference is about to run; none if it has finished."""
+        return self._patiently(lambda: self._jobs.count_attempt(task_id))
+
+    def _outcomes(self, jobs: Sequence[Job], snapshot: Snapshot) -> tuple[list[Outcome], dict[UUID, bytes]]:
+        outcomes: list[Outcome] = []
+        records: dict[UUID, bytes] = {}
+        ready: dict[ServedModel, list[Job]] = {}
+        for job in jobs:
+            problem = _EXPIRED if job.expired else None if len(snapshot.table) else _NO_PLACES
+            if problem is None:
+                ready.setdefault(snapshot.model_for(job.identity), []).append(job)
+                continue
+            outcomes.append(Outcome(job.task_id, problem=problem))
+            records[job.task_id] = answers.ended(str(job.task_id), Status.FAILURE, problem).encode()
+        for model, together in ready.items():
+            rankings = model.scorer.rank([job.traveller for job in together], self._answer_size)
+            for job, ranking in zip(together, rankings, strict=True):
+                outcomes.append(Outcome(job.task_id, shown=_shown(ranking, snapshot, model)))
+                records[job.task_id] = _record(job, ranking, snapshot, model)
+        return outcomes, records
+
+    def _finish(self, outcomes: Sequence[Outcome], records: dict[UUID, bytes]) -> None:
+        applied = self._patiently(lambda: self._jobs.finish(outcomes))
+        self._cache.store({task_id: record for task_id, record in records.items() if task_id in applied})
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the database; while it is away, wait and ask again. That is no attempt, and nothing is given back."""
+        failures = 0
+        while True:
+            try:
+                return ask()
+            except OUTAGES as error:
+                if failures == 0:
+                    log.warning("worker: waiting for the database: %s", str(error).strip())
+                self._moved()
+                if self._stopping.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)]):
+                    raise Stopping from error
+                failures += 1
+
+
+def _shown(ranking: Ranking, snapshot: Snapshot, model: ServedModel) -> Shown:
+    table, rows = snapshot.table, list(ranking.rows)
+    return Shown(
+        model_version=model.version,
+        catalogue_version=table.version,
+        candidates=len(table),
+        revisions=table.revisions[rows].tolist(),
+        location_ids=table.location_ids[rows].tolist(),
+        scores=ranking.scores,
+        # Without exploration the order is certain.
+        propensities=[1.0] * len(rows),
+    )
+
+
+def _record(job: Job, ranking: Ranking, snapshot: Snapshot, model: ServedModel) -> bytes:
+    scored = ((score, snapshot.rendered(row)) for score, row in zip(ranking.scores, ranking.rows, strict=True))
+    return answers.succeeded(str(job.task_id), model.version, answers.render_places(scored)).encode()

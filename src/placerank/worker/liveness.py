@@ -1,0 +1,33 @@
+"""``python -m placerank.worker.liveness FILE``: exits with 1 when the heartbeat file is too old.
+
+Run every few seconds by the kubelet, so that it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+#: Several beats may be missed on a machine that is busy.
+OLDEST_S = 30.0
+
+
+def main(arguments: list[str]) -> int:
+    """0 while the file is young enough, else 1 and a sentence."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m placerank.worker.liveness FILE\n")
+        return 2
+    try:
+        age = time.time() - Path(arguments[0]).stat().st_mtime
+    except OSError as error:
+        sys.stderr.write(f"no heartbeat: {error}\n")
+        return 1
+    if age > OLDEST_S:
+        sys.stderr.write(f"the last heartbeat was {age:.0f} s ago\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""A worker, put together: what it works with, its Celery app, and its way in and out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import torch
+from celery import signals
+
+from placerank.db.jobs import JobRepository
+from placerank.db.learning import LearningRepository
+from placerank.queue import topology
+from placerank.queue.celery_app import make_app
+from placerank.worker.batcher import MicroBatcher
+from placerank.worker.consumer import Beat, Waker
+from placerank.worker.dead_letters import DeadLetters
+from placerank.worker.heartbeat import Heartbeat
+from placerank.worker.inference import InferenceBatch
+from placerank.worker.serving import Serving
+from placerank.worker.tasks import add_inference_task, add_training_task
+from placerank.worker.training import TrainingRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Celery
+
+    from placerank.queue.topology import WorkQueue
+    from placerank.runtime import WorkerRuntime
+
+log = logging.getLogger(__name__)
+
+_CONSUMER = "placerank.worker.consumer:Consumer"
+#: An in-memory broker has no events: Celery looks for messages this often.
+_POLLING_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker does, apart from Celery: how to begin, how to give up waiting, how to end."""
+
+    app: Celery
+    queue: WorkQueue
+    threads: int
+    start: Callable[[], None]
+    interrupt: Callable[[], None]
+    stop: Callable[[], None]
+
+
+def inference_work(runtime: WorkerRuntime) -> Work:
+    """A worker for the inference queue."""
+    options, app = runtime.options, _app(runtime)
+    serving = Serving(runtime.database, device=_device(options.device), refresh_s=options.refresh_s)
+    batch = InferenceBatch(
+        JobRepository(runtime.database),
+        runtime.cache,
+        serving,
+        answer_size=options.answer_size,
+        moved=lambda: batcher.moved(),
+    )
+    batcher: MicroBatcher[UUID, None] = MicroBatcher(
+        batch.run,
+        most=options.batch_size,
+        # The setting holds for the calling thread only: without it here OpenMP's idle threads spin.
+        on_start=lambda: torch.set_num_threads(options.torch_threads),
+    )
+    app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: batcher.idle_s)
+    add_inference_task(app, batcher, batch, DeadLetters(app))
+
+    def start() -> None:
+        torch.set_num_threads(options.torch_threads)
+        serving.start()
+        batcher.start()
+
+    def stop() -> None:
+        batch.stop()
+        serving.stop()
+        batcher.stop()
+
+    return Work(app, topology.INFERENCE, options.threads, start, batch.stop, stop)
+
+
+def training_work(runtime: WorkerRuntime) -> Work:
+    """A worker for the training queue; one training at a time."""
+    options, app = runtime.options, _app(runtime)
+    training = TrainingRun(
+        LearningRepository(runtime.database),
+        min_lists=options.min_lists,
+        max_lists=options.max_lists,
+        lease_s=options.lease_s,
+    )
+    # A training reports its own progress under a lease: the heartbeat is the consumer's alone.
+    app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: 0.0)
+    app.conf.worker_prefetch_multiplier = 1
+    add_training_task(app, training)
+    return Work(app, topology.TRAINING, 1, lambda: None, training.stop, training.stop)
+
+
+def run(work: Work) -> int:
+    """Work until SIGTERM or Ctrl-C; finishes what runs, hands the rest back, returns the exit code."""
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: work.interrupt(), weak=False)
+    work.start()
+    worker = work.app.Worker(**_worker_options(work), quiet=True)
+    worker.start()
+    work.stop()
+    return int(worker.exitcode or 0)
+
+
+class WorkerThread:
+    """A worker in a thread of this process, for embedded mode."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        work.app.conf.update(worker_prefetch_multiplier=0, broker_transport_options={"polling_interval": _POLLING_S})
+        signals.setup_logging.connect(_keep_logging, weak=False)
+        self._controller: Any = None
+        self._thread = threading.Thread(target=self._run, name=f"worker {work.queue.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to consume."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 3) -> None:
+        """Finish what runs."""
+        self._work.interrupt()
+        if self._controller is not None:
+            self._controller.stop()
+        self._thread.join(timeout_s)
+        self._work.stop()
+
+    def _run(self) -> None:
+        self._work.start()
+        # The controller without the command around it, which would install signal handlers.
+        self._controller = self._work.app.WorkController(**_worker_options(self._work))
+        self._controller.start()
+
+
+def _worker_options(work: Work) -> dict[str, Any]:
+    return {
+        "hostname": f"{work.queue.name}@{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+        "pool": "threads",
+        "concurrency": work.threads,
+        "queues": [work.queue.name],
+        "without_gossip": True,
+        "without_mingle": True,
+        "loglevel": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
+    }
+
+
+def _app(runtime: WorkerRuntime) -> Celery:
+    app = make_app(runtime.broker_url)
+    app.placerank_waker = Waker()
+    app.conf.worker_consumer = _CONSUMER
+    app.steps["consumer"].add(Beat)
+    return app
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _keep_logging(**_: Any) -> None:
+    """Logging is set up already: with a receiver Celery leaves it alone."""

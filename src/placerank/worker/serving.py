@@ -1,0 +1,184 @@
+"""What a worker serves at present: models and catalogue, swapped together and without a pause."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from placerank import answers
+from placerank.db.pool import run
+from placerank.domain import PLACE_FIELDS
+from placerank.ranking.catalogue import PlaceTable
+from placerank.ranking.model import Model
+from placerank.ranking.prior import prior
+from placerank.ranking.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from placerank.db.pool import Database
+
+log = logging.getLogger(__name__)
+
+_SALT = b"placerank share"
+_BUCKETS = 10_000
+_PERCENT = 100
+#: A batch that finds a newer catalogue or model waits so long for it, and is served the old one after that.
+_PATIENCE_S = 2.0
+
+Versions = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A version in use."""
+
+    version: str
+    scorer: Scorer
+
+
+class Snapshot:
+    """One catalogue and the models in use on it; nothing in it ever changes."""
+
+    def __init__(self, versions: Versions, table: PlaceTable, models: Sequence[tuple[ServedModel, int]]) -> None:
+        """``models`` come with their shares in per cent."""
+        self.versions = versions
+        self.table = table
+        self._models = [model for model, _ in models]
+        self._bounds = list(accumulate(share * _BUCKETS // _PERCENT for _, share in models))
+        self._rendered: dict[int, bytes] = {}
+
+    def model_for(self, identity: str) -> ServedModel:
+        """The version that serves this traveller: always the same one while the shares stay."""
+        digest = hashlib.blake2b(_SALT + identity.encode(), digest_size=8).digest()
+        bucket = int.from_bytes(digest) % _BUCKETS
+        return self._models[min(bisect_right(self._bounds, bucket), len(self._models) - 1)]
+
+    def rendered(self, row: int) -> bytes:
+        """The JSON of a place, made when it is first shown."""
+        found = self._rendered.get(row)
+        if found is None:
+            values = self.table.values[row].tolist()
+            found = self._rendered[row] = answers.render_place(int(self.table.location_ids[row]), values)
+        return found
+
+
+class Serving:
+    """Keeps the present snapshot and looks for newer versions on a thread of its own."""
+
+    def __init__(self, database: Database, *, device: str, refresh_s: float) -> None:
+        self._database = database
+        self._device = device
+        self._refresh_s = refresh_s
+        self._snapshot: Snapshot | None = None
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="serving", daemon=True)
+
+    def start(self) -> None:
+        """Begin to load."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking for newer versions."""
+        self._stopping.set()
+        self._wanted.set()
+
+    def current(self, wanted: Versions | None = None) -> Snapshot:
+        """The snapshot to serve; the first one is waited for, the ``wanted`` versions for a moment only."""
+        with self._changed:
+            if self._snapshot is None:
+                self._changed.wait_for(lambda: self._snapshot is not None or self._stopping.is_set())
+            if wanted is not None and self._is_behind(wanted):
+                self._wanted.set()
+                self._changed.wait_for(lambda: not self._is_behind(wanted), _PATIENCE_S)
+            if self._snapshot is None:
+                raise RuntimeError("the worker is stopping")
+            return self._snapshot
+
+    def _is_behind(self, wanted: Versions) -> bool:
+        have = self._snapshot
+        return have is None or have.versions[0] < wanted[0] or have.versions[1] < wanted[1]
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._refresh()
+            except Exception as error:
+                log.warning("serving: models and catalogue could not be loaded, trying on: %s", error)
+            self._wanted.wait(self._refresh_s)
+            self._wanted.clear()
+
+    def _refresh(self) -> None:
+        row = self._database.fetch("versions")[0]
+        versions = (row["catalogue"], row["models"])
+        if self._snapshot is not None and self._snapshot.versions == versions:
+            return
+        loaded = self._load()
+        with self._changed:
+            self._snapshot = loaded
+            self._changed.notify_all()
+        log.info("serving: catalogue %d with %d places, models %d", *_summary(loaded))
+
+    def _load(self) -> Snapshot:
+        ensure_first_model(self._database)
+        with self._database.transaction() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            versions = run(connection, "versions")[0]
+            old = self._snapshot
+            if old is not None and old.versions[0] == versions["catalogue"]:
+                table = old.table
+            else:
+                table = _table(versions["catalogue"], run(connection, "read_catalogue"))
+            rows = run(connection, "models_in_use")
+        models = [(self._served(row, table), row["use_percentage"]) for row in rows]
+        return Snapshot((versions["catalogue"], versions["models"]), table, models)
+
+    def _served(self, row: dict[str, Any], table: PlaceTable) -> ServedModel:
+        scorer = Scorer(Model.from_artifact(bytes(row["artifact"])), table, device=self._device)
+        scorer.warm_up()
+        return ServedModel(row["version"], scorer)
+
+
+def ensure_first_model(database: Database) -> None:
+    """Register the prior where there is no model yet; safe for several workers at once."""
+    with database.transaction() as connection:
+        run(connection, "lock_models")
+        if run(connection, "shares"):
+            return
+        first = prior()
+        params = {
+            "kind": first.kind,
+            "digest": first.digest,
+            "artifact": first.to_artifact(),
+            "use_percentage": _PERCENT,
+            "metrics": "{}",
+            "training_id": None,
+            "dataset_id": None,
+        }
+        run(connection, "insert_model", params)
+        run(connection, "bump_models")
+        log.info("serving: registered the first model, which needs no data")
+
+
+def _table(version: int, rows: Sequence[dict[str, Any]]) -> PlaceTable:
+    return PlaceTable(
+        version=version,
+        location_ids=np.array([row["location_id"] for row in rows], dtype=np.int64),
+        revisions=np.array([row["revision"] for row in rows], dtype=np.int64),
+        values=np.array([[row[name] for name in PLACE_FIELDS] for row in rows], dtype=np.float64).reshape(
+            len(rows), len(PLACE_FIELDS)
+        ),
+    )
+
+
+def _summary(snapshot: Snapshot) -> tuple[int, int, int]:
+    return snapshot.versions[0], len(snapshot.table), snapshot.versions[1]

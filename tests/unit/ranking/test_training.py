@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.ranking.helpers import random_model, synthetic_lists, table
+
+from placerank import synthetic
+from placerank.ranking import training
+from placerank.ranking.errors import NotEnoughData
+from placerank.ranking.metrics import evaluate
+from placerank.ranking.model import Model
+from placerank.ranking.prior import prior
+from placerank.ranking.scorer import Scorer
+from placerank.ranking.training import split, train
+
+LISTS = synthetic_lists(600, seed=11)
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=2).filter(lambda ids: len(set(ids)) > 1), st.integers(0, 99))
+def test_no_traveller_is_both_learned_from_and_judged_by(identities: list[str], seed: int) -> None:
+    seen, unseen = split(identities, seed)
+    assert sorted([*seen, *unseen]) == list(range(len(identities)))
+    assert len(seen)
+    assert len(unseen)
+    assert not {identities[one] for one in seen} & {identities[one] for one in unseen}
+
+
+def test_training_finds_a_preference_that_the_prior_does_not_know() -> None:
+    trained = train(LISTS, seed=1)
+    assert trained.metrics["auc_within_lists"] > trained.baseline_metrics["auc_within_lists"]
+    assert trained.metrics["log_loss"] < trained.baseline_metrics["log_loss"]
+    others = synthetic_lists(400, seed=12)
+    assert evaluate(trained.model, others)["auc"] > evaluate(prior(), others)["auc"]
+
+
+def test_a_trained_model_ranks_what_is_truly_best_near_the_top() -> None:
+    model = train(LISTS, seed=1).model
+    places, travellers = synthetic.places(200, seed=13), synthetic.travellers(40, seed=13)
+    answers = Scorer(model, table(places)).rank(travellers, 10)
+    found = [
+        places.index(synthetic.best(traveller, places)) in answer.rows
+        for traveller, answer in zip(travellers, answers, strict=True)
+    ]
+    assert np.mean(found) > 0.6
+
+
+def test_the_same_lists_and_seed_give_the_same_bytes() -> None:
+    assert train(LISTS, seed=3).model.to_artifact() == train(LISTS, seed=3).model.to_artifact()
+
+
+def test_the_champion_is_judged_on_the_same_lists() -> None:
+    champion = random_model(5)
+    trained = train(LISTS, seed=2, start=champion)
+    _, unseen = split(LISTS.identities, 2)
+    assert trained.baseline_metrics == evaluate(champion, LISTS.subset(unseen))
+    assert trained.metrics["lists"] == len(unseen)
+
+
+def test_a_trained_model_carries_its_metrics() -> None:
+    trained = train(LISTS, seed=2)
+    assert trained.model.kind == "logit"
+    assert dict(Model.from_artifact(trained.model.to_artifact()).metrics) == trained.metrics
+
+
+def test_the_loss_is_lowest_at_the_weights_found() -> None:
+    problem = training._Problem(LISTS)
+    weights = training._fit(LISTS, 200, lambda _: None).weights
+    least, slope, _ = problem.at(weights)
+    assert np.abs(slope).max() < 1e-2
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        assert problem.at(weights + rng.normal(0.0, 0.1, len(weights)))[0] > least
+
+
+def test_the_gradient_is_that_of_the_loss() -> None:
+    problem, weights = training._Problem(LISTS), random_model(1).weights * 0.1
+    _, slope, curvature = problem.at(weights)
+    for one in range(len(weights)):
+        step = np.zeros(len(weights))
+        step[one] = 1e-5
+        (up, slope_up, _), (down, slope_down, _) = problem.at(weights + step), problem.at(weights - step)
+        assert (up - down) / 2e-5 == pytest.approx(slope[one], rel=1e-4, abs=1e-2)
+        assert (slope_up - slope_down) / 2e-5 == pytest.approx(curvature[one], rel=1e-3, abs=1e-2)
+
+
+def test_progress_goes_from_0_to_1_and_can_stop_it() -> None:
+    seen: list[float] = []
+    train(LISTS, seed=1, progress=seen.append)
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0.0, 1.0)
+
+    def stop(done: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(LISTS, seed=1, progress=stop)
+
+
+def test_too_few_lists_are_not_learned_from() -> None:
+    with pytest.raises(NotEnoughData, match="30 answered lists"):
+        train(LISTS.subset(np.arange(29)), seed=1)
+    assert train(LISTS.subset(np.arange(29)), seed=1, min_lists=20).model.kind == "logit"
+
+
+def test_one_traveller_is_not_learned_from() -> None:
+    with pytest.raises(NotEnoughData, match="two travellers"):
+        train(replace(LISTS, identities=["id:a"] * len(LISTS)), seed=1)
+
+
+@pytest.mark.parametrize("chosen", [-1, 0])
+def test_lists_that_all_end_alike_are_survived(chosen: int) -> None:
+    alike = replace(LISTS, chosen=np.full(len(LISTS), chosen, dtype=np.int64))
+    trained = train(alike, seed=1)
+    assert all(np.isfinite(value) for value in trained.metrics.values())
