@@ -24,7 +24,7 @@ PORT: Final = 5432
 #: The room for a socket's path in the kernel's address, in bytes, without the closing NUL.
 SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
 #: Not TMPDIR, which may be long itself (macOS) or closed to the server's account.
-_TEMPORARY: Final = Path("/tmp")
+_TEMPORARY: Final = Path("/tmp")  # noqa: S108
 
 
 class Folder:

@@ -23,74 +23,76 @@ class _Group(BaseModel):
 class ApiSettings(_Group):
     """The HTTP server."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    keys: SecretStr = Field(SecretStr(""), description="Comma-separated bearer keys for /inference/*; empty: open.")
-    admin_keys: SecretStr = Field(
-        SecretStr(""), description="Comma-separated bearer keys for /train, /content and /models; empty: open."
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    keys: SecretStr = Field(
+        default=SecretStr(""), description="Bearer keys for /inference/*, comma-separated; empty: open."
     )
-    max_body_bytes: int = Field(65_536, ge=1024, description="Largest body of a traveller or a selection.")
-    max_bulk_bytes: int = Field(33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
-    max_concurrency: int = Field(4096, ge=1, description="Requests in flight above which new ones get 503.")
+    admin_keys: SecretStr = Field(
+        default=SecretStr(""), description="Comma-separated bearer keys for /train, /content and /models; empty: open."
+    )
+    max_body_bytes: int = Field(default=65_536, ge=1024, description="Largest body of a traveller or a selection.")
+    max_bulk_bytes: int = Field(default=33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
+    max_concurrency: int = Field(default=4096, ge=1, description="Requests in flight above which new ones get 503.")
 
 
 class DatabaseSettings(_Group):
     """PostgreSQL, the truth."""
 
-    pool_size: int = Field(4, ge=1, le=100, description="Connections that a process keeps at most.")
-    timeout_s: float = Field(1.5, gt=0, le=60, description="Seconds after which a request gives up on the database.")
+    pool_size: int = Field(default=4, ge=1, le=100, description="Connections that a process keeps at most.")
+    timeout_s: float = Field(default=1.5, gt=0, le=60, description="Seconds until a request gives up on the database.")
 
 
 class CacheSettings(_Group):
     """Redis: results and wake-ups, nothing that PostgreSQL does not hold too."""
 
-    ttl_s: int = Field(3600, ge=1, description="Seconds that a rendered answer stays cached.")
-    timeout_s: float = Field(0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
+    ttl_s: int = Field(default=3600, ge=1, description="Seconds that a rendered answer stays cached.")
+    timeout_s: float = Field(default=0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
 
 
 class InferenceSettings(_Group):
     """What an answer is and how long one may wait for it."""
 
-    answer_size: int = Field(10, ge=1, le=100, description="Places in an answer.")
+    answer_size: int = Field(default=10, ge=1, le=100, description="Places in an answer.")
     deadline_s: float | None = Field(
-        None, gt=0, description="Seconds after which a waiting inference fails; none by default."
+        default=None, gt=0, description="Seconds after which a waiting inference fails; none by default."
     )
-    backlog_limit: int = Field(100_000, ge=1, description="Unfinished inferences above which start answers 503.")
+    backlog_limit: int = Field(default=100_000, ge=1, description="Unfinished inferences at which start answers 503.")
 
 
 class WorkerSettings(_Group):
     """Inference workers."""
 
-    batch_size: int = Field(64, ge=1, le=1024, description="Most inferences in one batch.")
-    threads: int = Field(64, ge=1, le=1024, description="Tasks that one worker holds at once.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to score.")
-    torch_threads: int = Field(1, ge=1, le=256, description="Threads that one batch computes with.")
-    refresh_s: float = Field(0.5, gt=0, le=60, description="Seconds between looks for a new model or catalogue.")
-    heartbeat_file: Path | None = Field(None, description="File that a live worker touches.")
+    batch_size: int = Field(default=64, ge=1, le=1024, description="Most inferences in one batch.")
+    threads: int = Field(default=64, ge=1, le=1024, description="Tasks that one worker holds at once.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to score.")
+    torch_threads: int = Field(default=1, ge=1, le=256, description="Threads that one batch computes with.")
+    refresh_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between looks for newer models or places.")
+    heartbeat_file: Path | None = Field(default=None, description="File that a live worker touches.")
 
 
 class TrainingSettings(_Group):
     """The training worker."""
 
-    min_lists: int = Field(30, ge=2, description="Answered lists below which training ends as not_enough_data.")
-    max_lists: int = Field(200_000, ge=2, description="Most lists that a training reads, the newest first.")
-    lease_s: float = Field(30, ge=1, description="Seconds after which a silent training worker loses its task.")
+    min_lists: int = Field(default=30, ge=2, description="Answered lists below which training ends as not_enough_data.")
+    max_lists: int = Field(default=200_000, ge=2, description="Most lists that a training reads, the newest first.")
+    lease_s: float = Field(default=30, ge=1, description="Seconds after which a silent training worker loses its task.")
 
 
 class RelaySettings(_Group):
     """The process that publishes what was committed and not confirmed."""
 
-    interval_s: float = Field(0.5, gt=0, le=60, description="Seconds between looks.")
-    grace_s: float = Field(3, ge=2, description="Age at which an unconfirmed row is taken for lost.")
-    lost_after_s: float = Field(60, ge=1, description="Age at which published work on an empty queue is sent again.")
-    batch: int = Field(500, ge=1, le=10_000, description="Rows published in one round.")
+    interval_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between looks.")
+    grace_s: float = Field(default=3, ge=2, description="Age at which an unconfirmed row is taken for lost.")
+    lost_after_s: float = Field(default=60, ge=1, description="Age at which work that no queue has is sent again.")
+    batch: int = Field(default=500, ge=1, le=10_000, description="Rows published in one round.")
 
 
 class TelemetrySettings(_Group):
     """Logs and metrics."""
 
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of a process's own /metrics; 0 is off.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of a process's own /metrics; 0 is off.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level to log.")
 
 
 class Settings(BaseSettings):

@@ -34,5 +34,4 @@ def guard(allowed: Sequence[str], known: Sequence[str] = ()) -> list[Dependency]
 
 
 def _matches(key: str, keys: Sequence[str]) -> bool:
-    # Every key is compared, in constant time each.
-    return any([hmac.compare_digest(key.encode(), candidate.encode()) for candidate in keys])
+    return any(hmac.compare_digest(key.encode(), candidate.encode()) for candidate in keys)

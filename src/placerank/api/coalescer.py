@@ -63,7 +63,7 @@ class Coalescer(Generic[T, R]):
             flight = self._board()
             try:
                 results = await self._run([item for item, _ in flight])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it belongs to the callers
                 _fail(flight, error)
                 continue
             for (_, future), result in zip(flight, results, strict=True):

@@ -27,7 +27,7 @@ _PROBLEM: Final = {
     },
 }
 _ERROR: Final = {"type": "object", "properties": {"code": {"type": "string"}, "detail": {"type": "string"}}}
-_SHOWN_PLACE: Final = {
+_SHOWN_PLACE: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["score", "location_id", *PLACE_FIELDS],
     "properties": {
@@ -36,7 +36,7 @@ _SHOWN_PLACE: Final = {
         **{name: {"type": "boolean" if name in PLACE_FLAGS else "number"} for name in PLACE_FIELDS},
     },
 }
-_STATUS: Final = {
+_STATUS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["task_id", "status", "type"],
     "properties": {
@@ -49,7 +49,7 @@ _STATUS: Final = {
         "results": {"type": "array", "items": _SHOWN_PLACE},
     },
 }
-_TRAINING_STATUS: Final = {
+_TRAINING_STATUS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["task_id", "status", "type", "progress"],
     "properties": {

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from placerank import errors
+from placerank import answers, errors
 from placerank.answers import Answer
 from placerank.api import bodies, documentation, idempotency, replies
 from placerank.api.coalescer import Coalescer
@@ -105,7 +105,7 @@ def router(desk: Desk) -> APIRouter:
             raise errors.NotFound(f"No inference has the id {task_id}.")
         standing, changed = cancelled
         if changed:
-            record = replies.answers.ended(str(task_id), standing.status, standing.problem)
+            record = answers.ended(str(task_id), standing.status, standing.problem)
             await desk.cache.put({task_id: record.encode()}, wake=True)
             desk.tracker.finished([task_id])
         found = await desk.tracker.look(task_id)

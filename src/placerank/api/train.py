@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic_core import to_json
 
 from placerank import errors
 from placerank.api import bodies, documentation, idempotency, replies
@@ -51,7 +52,7 @@ def router(desk: TrainingDesk) -> APIRouter:
         standing = await _wait(desk, task_id, prefer.wait_s or 0)
         if standing.status.finished and prefer.wait_s is not None:
             return replies.rendered(standing.as_dict(), headers=prefer.applied(waited=True))
-        return replies.started(task_id, TaskType.TRAINING, prefer, replies.to_json(standing.as_dict()))
+        return replies.started(task_id, TaskType.TRAINING, prefer, to_json(standing.as_dict()))
 
     @routes.get("/status/{task_id}", **documentation.TRAIN_STATUS)
     async def status(task_id: UUID, wait: Wait = 0) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from redis import BlockingConnectionPool, Redis, RedisError
@@ -93,7 +93,7 @@ class RedisApiCache:
         if self._rest:
             return {}
         try:
-            values = await self._redis.mget([key_of(task_id) for task_id in task_ids])
+            values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in task_ids]))
         except _ERRORS as error:
             self._rest.after(error)
             return {}

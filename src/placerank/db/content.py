@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uuid import UUID
+
     from placerank.db.pool import AsyncDatabase
 
 Row = dict[str, Any]

@@ -10,8 +10,8 @@ from placerank import answers
 from placerank.domain import PLACE_FIELDS, Problem, Status
 
 if TYPE_CHECKING:
-    from uuid import UUID
     from collections.abc import Sequence
+    from uuid import UUID
 
     from placerank.db.pool import AsyncDatabase
 
@@ -78,7 +78,7 @@ class InferenceRepository:
         self._database = database
 
     async def start(self, starts: Sequence[Start]) -> dict[UUID, int]:
-        """Store all; returns the number of each that was stored. Left out: keys taken, and all in an empty catalogue."""
+        """Store all; returns the number of each stored one. Left out: keys taken, and all in an empty catalogue."""
         rows = "[" + ",".join(start.as_json() for start in starts) + "]"
         stored = await self._database.fetch("start_inferences", {"rows": rows})
         return {row["id"]: row["row_id"] for row in stored}

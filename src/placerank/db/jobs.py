@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from placerank.domain import TRAVELLER_FIELDS, Job, Problem, Status, Traveller
 
 if TYPE_CHECKING:
-    from uuid import UUID
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from placerank.db.pool import Database
 

@@ -123,10 +123,10 @@ class LearningRepository:
             name = str(run(connection, "insert_model", model)[0]["version"])
             run(connection, "bump_models")
             ending = _ending(training_id, Status.SUCCESS, model_version=name, metrics=version.metrics)
-            if not run(connection, "finish_training", ending):
+            registered = bool(run(connection, "finish_training", ending))
+            if not registered:
                 raise psycopg.Rollback
-            return name
-        return None
+        return name if registered else None
 
 
 def _answered(row: Mapping[str, Any], places: Mapping[int, tuple[float, ...]]) -> AnsweredList:

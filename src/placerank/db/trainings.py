@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from placerank.domain import Problem, Status, TaskType
 
 if TYPE_CHECKING:
-    from uuid import UUID
     from collections.abc import Mapping
+    from uuid import UUID
 
     from placerank.db.pool import AsyncDatabase
 

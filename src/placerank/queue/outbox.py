@@ -10,11 +10,11 @@ from placerank.errors import DatabaseUnavailable
 from placerank.queue import topology
 
 if TYPE_CHECKING:
-    from placerank.queue.message import TaskMessage
     from collections.abc import Sequence
     from uuid import UUID
 
     from placerank.db.pool import AsyncDatabase
+    from placerank.queue.message import TaskMessage
     from placerank.queue.publisher import Publisher
     from placerank.queue.topology import WorkQueue
 

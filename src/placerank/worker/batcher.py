@@ -108,7 +108,7 @@ class MicroBatcher(Generic[T, R]):
         self.moved()
         try:
             results = self._run([call.item for call in calls])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it belongs to the callers
             self._isolate(calls, error)
         else:
             for call, result in zip(calls, results, strict=True):

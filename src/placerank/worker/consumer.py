@@ -85,7 +85,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         self.broker_connection_retry_attempt = 0
         return connected
 
-    def _on_failure(self, error: BaseException, interval: float) -> None:
+    def _on_failure(self, error: BaseException, interval: float) -> None:  # noqa: ARG002
         if self.broker_connection_retry_attempt == 0:
             log.warning("broker: no connection, trying on: %s", error)
         self.broker_connection_retry_attempt += 1

@@ -14,9 +14,8 @@ from placerank.db.jobs import Outcome, Shown
 from placerank.domain import Job, Problem, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from uuid import UUID
-    from collections.abc import Sequence
-    from collections.abc import Callable
 
     from placerank.cache.ports import WorkerCache
     from placerank.db.jobs import JobRepository
@@ -43,7 +42,7 @@ class InferenceBatch:
     def __init__(
         self, jobs: JobRepository, cache: WorkerCache, serving: Serving, *, answer_size: int, moved: Callable[[], None]
     ) -> None:
-        """``moved`` is called while an outage of the database is waited out, so that waiting is not taken for a hang."""
+        """``moved`` is called while an outage of the database is waited out: waiting is no hang."""
         self._jobs = jobs
         self._cache = cache
         self._serving = serving

@@ -112,7 +112,7 @@ class Serving:
         while not self._stopping.is_set():
             try:
                 self._refresh()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the old snapshot goes on being served
                 log.warning("serving: models and catalogue could not be loaded, trying on: %s", error)
             self._wanted.wait(self._refresh_s)
             self._wanted.clear()

@@ -66,8 +66,8 @@ def add_inference_task(
 def add_training_task(app: Celery, training: TrainingRun) -> None:
     """The task behind the training queue."""
 
-    @app.task(name=topology.TRAINING.task, bind=True, Request=Request)
-    def train(self: Any, task_id: str) -> None:
+    @app.task(name=topology.TRAINING.task, Request=Request)
+    def train(task_id: str) -> None:
         """Learn from what was shown and chosen, and register the version that comes of it."""
         try:
             training.run(UUID(task_id))

@@ -20,7 +20,7 @@ from placerank.ranking.training import train
 from placerank.worker.inference import OUTAGES, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from placerank.db.learning import AnsweredList, LearningRepository
@@ -83,7 +83,7 @@ class TrainingRun:
                 log.exception("training %s failed", training_id)
                 self._learning.fail(training_id, _FAILED)
 
-    def _train(self, training_id: UUID, options: dict[str, Any], report: _Report) -> None:
+    def _train(self, training_id: UUID, options: Mapping[str, Any], report: _Report) -> None:
         seed = int(options.get("seed", 0))
         answered = self._learning.lists(int(options.get("max_lists", self._max_lists)))
         champion = self._learning.champion()
