@@ -10,8 +10,8 @@ import asyncio
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from placerank import synthetic
@@ -41,6 +41,12 @@ class Tally:
     answers_s: list[float] = field(default_factory=list)
     calls_s: dict[str, list[float]] = field(default_factory=lambda: {call: [] for call in CALLS})
     errors: Counter[str] = field(default_factory=Counter)
+
+    def begin_window(self) -> None:
+        """Forget the times so far; the counts stay, for the reckoning at the end."""
+        self.answers_s.clear()
+        for times in self.calls_s.values():
+            times.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what waits for a reply."""
@@ -96,13 +101,14 @@ class Wire(asyncio.Protocol):
         """Hand over the reply once all of it is there."""
         received = self._received = self._received + data if self._received else data
         end = received.find(b"\r\n\r\n")
-        if end < 0:
+        if end < 0 or self._reply is None or self._reply.done():
             return
-        body = end + 4
-        if len(received) >= body + _content_length(received[:end]):
+        length = _content_length(received[:end])
+        if length is None:
+            self._reply.set_exception(LoopFailed("a reply without a length"))
+        elif len(received) >= end + 4 + length:
             self._received = b""
-            if self._reply is not None and not self._reply.done():
-                self._reply.set_result((int(received[9:12]), received[body:]))
+            self._reply.set_result((int(received[9:12]), received[end + 4 :]))
 
     def send(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; the future gets status and body."""
@@ -119,11 +125,9 @@ class Wire(asyncio.Protocol):
             self._transport.close()
 
 
-def _content_length(head: bytes) -> int:
+def _content_length(head: bytes) -> int | None:
     found = head.lower().find(b"\r\ncontent-length:")
-    if found < 0:
-        raise LoopFailed("a reply without a length")
-    return int(head[found + 17 :].split(b"\r\n", 1)[0])
+    return None if found < 0 else int(head[found + 17 :].split(b"\r\n", 1)[0])
 
 
 class Traveller:
@@ -217,10 +221,4 @@ def _check(places: Any) -> None:
 
 def bodies(n: int, seed: int) -> list[bytes]:
     """``n`` different requests of travellers, as JSON."""
-    return [_body(traveller) for traveller in synthetic.travellers(n, seed)]
-
-
-def _body(traveller: Any) -> bytes:
-    names = traveller.__slots__ if hasattr(traveller, "__slots__") else vars(traveller)
-    values = {name: getattr(traveller, name) for name in names}
-    return json.dumps(values | {"time_arrival": values["time_arrival"].isoformat()}).encode()
+    return [json.dumps(asdict(one), default=str).encode() for one in synthetic.travellers(n, seed)]

@@ -5,6 +5,8 @@ Nothing here loads torch or Celery: the API must stay small.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,12 +14,13 @@ from typing import TYPE_CHECKING
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.pool import AsyncDatabase, Database
+from placerank.queue import check
 from placerank.queue.outbox import Outbox
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from placerank.cache.ports import ApiCache, Listener, WorkerCache
     from placerank.queue.publisher import Publisher
     from placerank.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +105,18 @@ class RelayRuntime:
     database: AsyncDatabase
     publisher: Publisher
     relay: Relay
+    check_broker: Callable[[], None]
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Everything open; nothing is waited for."""
+        """Everything open; nothing is waited for. What the broker lacks is logged."""
         await self.database.open()
         await self.publisher.open()
+        checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
         try:
             yield
         finally:
+            await checking
             await self.publisher.close()
             await self.database.close()
 
@@ -150,7 +158,7 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
         lost_after_s=settings.relay.lost_after_s,
         batch=settings.relay.batch,
     )
-    return RelayRuntime(database, publisher, relay)
+    return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings))
 
 
 def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> WorkerRuntime:
@@ -196,6 +204,17 @@ def async_database(settings: Settings, application_name: str, pool_size: int | N
         pool_size=pool_size or settings.database.pool_size,
         timeout_s=settings.database.timeout_s,
     )
+
+
+def _check_broker(settings: Settings) -> None:
+    management_url = settings.broker.management_url.get_secret_value()
+    if not management_url:
+        return
+    try:
+        for sentence in check.missing(management_url, settings.broker_url.get_secret_value()):
+            log.error("broker: %s", sentence)
+    except check.BrokerNotChecked as error:
+        log.warning("broker: not checked: %s", error)
 
 
 def _keys(listed: SecretStr) -> tuple[str, ...]:

@@ -50,6 +50,14 @@ class CacheSettings(_Group):
     timeout_s: float = Field(default=0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
 
 
+class BrokerSettings(_Group):
+    """RabbitMQ, beyond its address."""
+
+    management_url: SecretStr = Field(
+        default=SecretStr(""), description="http://user:password@host:15672; for a check at the start; empty: none."
+    )
+
+
 class InferenceSettings(_Group):
     """What an answer is and how long one may wait for it."""
 
@@ -118,6 +126,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     cache: CacheSettings = CacheSettings()
+    broker: BrokerSettings = BrokerSettings()
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     training: TrainingSettings = TrainingSettings()
@@ -125,6 +134,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
+_WEB = ("http://", "https://")
 _ADDRESSES = {
     "database_url": ("DATABASE_URL", addresses.postgresql),
     "broker_url": ("CELERY_BROKER_URL", addresses.amqp),
@@ -199,6 +209,9 @@ def _refuse_contradictions(settings: Settings) -> None:
             "PLACERANK_API__KEYS is set and PLACERANK_API__ADMIN_KEYS is not: the routes that change the catalogue "
             "would stay open; set PLACERANK_API__ADMIN_KEYS too."
         )
+    management_url = settings.broker.management_url.get_secret_value()
+    if management_url and not management_url.startswith(_WEB):
+        raise ConfigurationError("PLACERANK_BROKER__MANAGEMENT_URL is wrong: it must begin with http:// or https://.")
     if settings.worker.threads < settings.worker.batch_size:
         raise ConfigurationError(
             f"PLACERANK_WORKER__THREADS ({settings.worker.threads}) is smaller than PLACERANK_WORKER__BATCH_SIZE "

@@ -17,3 +17,5 @@ def set_up_logging(level: str) -> None:
     # Their warnings repeat, at every attempt, what the publisher says once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # It misses a host name in memory://.
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)

@@ -6,12 +6,14 @@ import logging
 import os
 import socket
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import torch
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from placerank.db.jobs import JobRepository
 from placerank.db.learning import LearningRepository
@@ -104,6 +106,8 @@ def training_work(runtime: WorkerRuntime) -> Work:
 
 def run(work: Work) -> int:
     """Work until SIGTERM or Ctrl-C; finishes what runs, hands the rest back, returns the exit code."""
+    # Running as root is dangerous with pickle, which nothing here accepts.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_shutting_down.connect(lambda **_: work.interrupt(), weak=False)
     work.start()

@@ -1,0 +1,258 @@
+"""Travellers in a closed loop against real services: loops a second, latencies, processor time a loop and process.
+
+Uses the services that ``make run-services`` has running, or starts them for itself and ends them afterwards. Processor
+time a loop is what to compare: on a busy machine rates and latencies vary, it hardly does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.client import CALLS, Tally, Target, Traveller, bodies
+from bench.processes import Usage, usage
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+STATE: Final = ROOT / ".run" / "services.json"
+OUT: Final = Path(__file__).parent / "out"
+#: The columns of processor time, in the order of a request's way.
+PROCESSES: Final = ("api", "inference", "training", "relay", "postgresql", "rabbitmq", "redis")
+_STARTS_WITHIN_S: Final = 300.0
+_WARM_UP_S: Final = 3.0
+_WARM_UP_TRAVELLERS: Final = 32
+_BODIES_EACH: Final = 16
+_SETTLE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What is measured: its address and the roots of its processes."""
+
+    url: str
+    roots: Mapping[str, int]
+
+    def get(self, path: str) -> Any:
+        """The JSON of a route."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.url}{path}", timeout=30) as reply:
+            return json.load(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A window of time: what the travellers saw in it, and what it cost whom."""
+
+    target: Target
+    travellers: int
+    seconds: float
+    tally: Tally
+    loops: int
+    cpu_s: Mapping[str, float]
+    client_cpu_s: float
+    after: Mapping[str, Usage]
+
+    def report(self) -> dict[str, Any]:
+        """The window as plain data; times a loop and latencies are milliseconds."""
+        loops = max(self.loops, 1)
+        cpu = {name: round(seconds * 1000 / loops, 3) for name, seconds in self.cpu_s.items()}
+        return {
+            "mode": "wait" if self.target.wait else "poll",
+            "travellers": self.travellers,
+            "seconds": round(self.seconds, 3),
+            "loops": self.loops,
+            "loops_per_s": round(self.loops / self.seconds, 1),
+            "answer_ms": percentiles(self.tally.answers_s),
+            "calls_ms": {call: percentiles(self.tally.calls_s[call]) for call in CALLS if self.tally.calls_s[call]},
+            "polls_per_loop": round(len(self.tally.calls_s["status"]) / max(len(self.tally.answers_s), 1), 2),
+            "errors": dict(self.tally.errors),
+            "cpu_ms_per_loop": cpu | {"sum": round(sum(cpu.values()), 3)},
+            "client_cpu_ms_per_loop": round(self.client_cpu_s * 1000 / loops, 3),
+            "rss_mib": {name: round(used.rss_mib, 1) for name, used in self.after.items()},
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints and writes; 1 when an answer was wrong or something is missing afterwards."""
+    options = _options(arguments)
+    with _server(options) as server:
+        report = _measure_all(server, options)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    failed = sum(sum(run["errors"].values()) for run in report["runs"])
+    print(f"\n{report['started']} started, {report['stored']} stored, {failed} errors. Written to {options.json}.")
+    return int(failed > 0 or report["started"] != report["stored"])
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Count, and milliseconds at p50, p90, p99 and the greatest."""
+    if not seconds:
+        return {"count": 0}
+    ordered = sorted(seconds)
+    at = {f"p{share}": ordered[min(len(ordered) * share // 100, len(ordered) - 1)] for share in (50, 90, 99)}
+    return {
+        "count": len(ordered),
+        **{name: round(1000 * found, 2) for name, found in (at | {"max": ordered[-1]}).items()},
+    }
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--travellers", type=_numbers, default="8,64,300", help="how many at once, one run each")
+    parser.add_argument("--modes", type=lambda text: text.split(","), default="poll,wait", help="poll, wait or both")
+    parser.add_argument("--wait", dest="modes", action="store_const", const=["wait"], help="the same as --modes wait")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure each")
+    parser.add_argument("--poll-ms", type=float, default=10.0, help="pause between two looks at the status")
+    parser.add_argument("--new-connections", action="store_true", help="a new connection for each call")
+    parser.add_argument("--json", type=Path, default=OUT / "closed_loop.json", help="where to write the numbers")
+    parser.add_argument("--url", help="the API, if it is not the one of the state file")
+    parser.add_argument("--state", type=Path, default=STATE, help="addresses and process ids of running services")
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _measure_all(server: Server, options: argparse.Namespace) -> dict[str, Any]:
+    before, idle = server.get("/content/info"), usage(server.roots)
+    warm = _run(_measure(server, _target(server, options, "poll"), _WARM_UP_TRAVELLERS, _WARM_UP_S))
+    started, runs = warm.tally.started, []
+    print(_heading())
+    for mode in options.modes:
+        for travellers in options.travellers:
+            measured = _run(_measure(server, _target(server, options, mode), travellers, options.seconds))
+            started += measured.tally.started
+            runs.append(measured.report())
+            print(_line(runs[-1]), flush=True)
+    return {
+        "machine": {"cores": os.cpu_count(), "load_before": os.getloadavg()[2]},
+        "poll_ms": options.poll_ms,
+        "idle_rss_mib": {name: round(used.rss_mib, 1) for name, used in idle.items()},
+        "runs": runs,
+        "started": started,
+        "stored": server.get("/content/info")["inferences"] - before["inferences"],
+    }
+
+
+def _target(server: Server, options: argparse.Namespace, mode: str) -> Target:
+    return Target.of(
+        server.url, poll_s=options.poll_ms / 1000, wait=mode == "wait", new_connections=options.new_connections
+    )
+
+
+def _run(measuring: Coroutine[Any, Any, Measured]) -> Measured:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.run(measuring)
+    return uvloop.run(measuring)
+
+
+async def _measure(server: Server, target: Target, travellers: int, seconds: float) -> Measured:
+    tally, stopped = Tally(), asyncio.Event()
+    requests = bodies(travellers * _BODIES_EACH, seed=travellers)
+    people = [Traveller(target, requests[number::travellers], tally) for number in range(travellers)]
+    gc.collect()
+    gc.freeze()
+    tasks = [asyncio.create_task(person.travel(stopped)) for person in people]
+    # The rush of the beginning is no part of the window; loops under way at its ends make up for each other.
+    await asyncio.sleep(min(_SETTLE_S, seconds / 4))
+    tally.begin_window()
+    loops, client, before, began = tally.loops, time.process_time(), usage(server.roots), time.perf_counter()
+    await asyncio.sleep(seconds)
+    after, ended = usage(server.roots), time.perf_counter()
+    loops, client = tally.loops - loops, time.process_time() - client
+    stopped.set()
+    await asyncio.gather(*tasks)
+    cpu = {name: after[name].cpu_s - before[name].cpu_s for name in server.roots}
+    return Measured(target, travellers, ended - began, tally, loops, cpu, client, after)
+
+
+def _heading() -> str:
+    columns = ["mode", "trav.", "loops/s", "p50 ms", "p99 ms", "polls", "errors", *PROCESSES, "sum", "client"]
+    return "server CPU ms a loop from 'api' to 'sum'\n" + " ".join(f"{column:>10}" for column in columns)
+
+
+def _line(run: Mapping[str, Any]) -> str:
+    cpu = run["cpu_ms_per_loop"]
+    answer = run["answer_ms"]
+    cells = [
+        *(run["mode"], run["travellers"], run["loops_per_s"], answer.get("p50", "-"), answer.get("p99", "-")),
+        *(run["polls_per_loop"], sum(run["errors"].values())),
+        *(f"{cpu[name]:.2f}" if name in cpu else "-" for name in (*PROCESSES, "sum")),
+        f"{run['client_cpu_ms_per_loop']:.2f}",
+    ]
+    line = " ".join(f"{cell:>10}" for cell in cells)
+    return line + "".join(f"\n{'':>12}{count} x {kind}" for kind, count in run["errors"].items())
+
+
+@contextmanager
+def _server(options: argparse.Namespace) -> Iterator[Server]:
+    """What runs already, or services of our own until the end."""
+    if options.state.exists():
+        yield _read(options.state, options.url)
+    elif options.url:
+        yield Server(options.url, {})
+    else:
+        with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder, _started(Path(folder)) as state:
+            yield _read(state, None)
+
+
+def _read(state: Path, url: str | None) -> Server:
+    found = json.loads(state.read_text())
+    return Server(url or found["url"], found["roots"])
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[Path]:
+    state, log = folder / "services.json", folder / "log"
+    command = [sys.executable, "-m", "tools.run_services", "--state", str(state)]
+    print("Starting PostgreSQL, RabbitMQ, Redis, the API, the relay and both workers …", flush=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "PORT": str(free_port())}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_for(state, process, log)
+        yield state
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def _wait_for(state: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while not (state.exists() and state.stat().st_size):
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"The services did not start:\n{log.read_text(errors='replace')}")
+        time.sleep(0.1)
+    time.sleep(0.1)  # for the writing of it to end
+
+
+def free_port() -> int:
+    """A port on this machine that nothing listens on at present."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Whether a broker has what placerank needs of it: exchanges, queues, bindings and policies.
+
+Queues and bindings are declared by every process that publishes; policies can only come from imported definitions.
+Without them messages are neither bounded nor dead-lettered, which shows on a bad day only: so it is looked up at the
+start, through the management API.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from placerank.queue.definitions import vhost_definitions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TIMEOUT_S = 5
+
+
+class BrokerNotChecked(Exception):
+    """The management API does not answer; the message says why."""
+
+
+def missing(management_url: str, broker_url: str) -> list[str]:
+    """What is not there, one sentence each; raises ``BrokerNotChecked``."""
+    vhost = unquote(urlsplit(broker_url).path[1:]) or "/"
+    found = _get(management_url, f"definitions/{quote(vhost, safe='')}")
+    version = _version(str(_get(management_url, "overview")["rabbitmq_version"]))
+    return list(_missing(vhost_definitions(version, vhost), found))
+
+
+def _missing(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    for kind in ("exchanges", "queues", "policies"):
+        there = {item["name"]: item for item in found.get(kind, [])}
+        for item in wanted[kind]:
+            name = item["name"]
+            if name not in there:
+                yield f"{kind}: {name} is not there; import the definitions."
+            elif kind == "policies" and there[name]["definition"] != item["definition"]:
+                yield f"policies: {name} is not as this version needs it; import the definitions anew."
+    bindings = {(item["source"], item["destination"], item["routing_key"]) for item in found.get("bindings", [])}
+    for item in wanted["bindings"]:
+        if (item["source"], item["destination"], item["routing_key"]) not in bindings:
+            yield f"bindings: {item['source']} does not reach {item['destination']}; import the definitions."
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _get(management_url: str, path: str) -> dict[str, Any]:
+    parts = urlsplit(management_url)
+    credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    request = urllib.request.Request(f"{address}/api/{path}")  # noqa: S310 - the scheme is checked with the settings
+    request.add_header("Authorization", "Basic " + base64.b64encode(credentials).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
+            content: dict[str, Any] = json.load(reply)
+    except (OSError, ValueError) as error:
+        raise BrokerNotChecked(f"the management API does not answer: {error}") from error
+    return content
