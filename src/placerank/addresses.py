@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+#: libpq and redis-py take passwords in the query too.
+_PASSWORDS: Final = re.compile(r"((?:^|&)(?:ssl|ssl_|ssl_key)?password=)[^&]*", re.IGNORECASE)
 
 
 def postgresql(url: str) -> str:
@@ -45,10 +50,13 @@ def hide_password(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "***"
-    if parts.password is None:
+    netloc, query = parts.netloc, _PASSWORDS.sub(r"\1***", parts.query)
+    if parts.password is not None:
+        user, _, host = netloc.rpartition("@")
+        netloc = f"{user.split(':', 1)[0]}:***@{host}"
+    if (netloc, query) == (parts.netloc, parts.query):
         return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
 def _scheme(url: str) -> tuple[str, str]:

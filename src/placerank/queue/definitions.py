@@ -7,9 +7,12 @@ version would silently take the rest of the file with it. Importing definitions 
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
+import json
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any
 
 from placerank.queue import topology
@@ -104,3 +107,22 @@ def _binding(vhost: str, source: str, destination: str, routing_key: str) -> dic
         "routing_key": routing_key,
         "arguments": {},
     }
+
+
+def main() -> None:
+    """Print the definitions for a broker; its password comes from standard input: no list of processes shows it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--version", required=True, help="the broker's version, such as 4.1")
+    parser.add_argument("--user", required=True)
+    parser.add_argument("--vhost", default="/")
+    options = parser.parse_args()
+    major, minor = options.version.split(".")[:2]
+    wanted = definitions(
+        (int(major), int(minor)), user=options.user, password=sys.stdin.readline().rstrip("\n"), vhost=options.vhost
+    )
+    json.dump(wanted, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Every spelling of an address that people have is taken; a wrong one gets a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from placerank import addresses
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg", "PostgreSQL"],
+)
+def test_every_driver_of_postgresql_is_the_same_address(scheme: str) -> None:
+    assert addresses.postgresql(f"{scheme}://me:pw@db:5432/trips?sslmode=require") == (
+        "postgresql://me:pw@db:5432/trips?sslmode=require"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("pyamqp://me:pw@mq:5672//", "amqp://me:pw@mq:5672/%2F"),
+        ("pyamqp://me:pw@mq:5672/", "amqp://me:pw@mq:5672/%2F"),
+        ("amqp://me:pw@mq:5672", "amqp://me:pw@mq:5672/%2F"),
+        ("amqp://me:pw@mq/%2f", "amqp://me:pw@mq/%2F"),
+        ("amqp://me:pw@mq/%2F", "amqp://me:pw@mq/%2F"),
+        ("pyamqp://me:pw@mq/trips", "amqp://me:pw@mq/trips"),
+        ("pyamqp://me:pw@mq//trips", "amqp://me:pw@mq/%2Ftrips"),
+        ("AMQP://me:pw@mq/trips", "amqp://me:pw@mq/trips"),
+        ("librabbitmq://me:pw@mq/trips", "amqp://me:pw@mq/trips"),
+        ("amqps://me:pw@mq:5671/trips", "amqps://me:pw@mq:5671/trips"),
+        ("pyamqps://me:pw@mq:5671/trips", "amqps://me:pw@mq:5671/trips"),
+        ("amqp://me:p%40w@mq/trips?heartbeat=10", "amqp://me:p%40w@mq/trips?heartbeat=10"),
+        ("memory://", "memory://"),
+        ("memory://localhost/", "memory://"),
+        (" amqp://mq/trips\n", "amqp://mq/trips"),
+    ],
+)
+def test_every_spelling_of_a_broker_is_brought_to_one(given: str, normal: str) -> None:
+    assert addresses.amqp(given) == normal
+    assert addresses.amqp(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("redis://:pw@cache:6379/3", "redis://:pw@cache:6379/3"),
+        ("REDIS://cache", "redis://cache"),
+        ("rediss://cache:6380/0", "rediss://cache:6380/0"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_every_spelling_of_redis_is_taken(given: str, normal: str) -> None:
+    assert addresses.redis(given) == normal
+
+
+@pytest.mark.parametrize(
+    ("normalise", "wrong", "says"),
+    [
+        (addresses.postgresql, "mysql://db/trips", "must begin with postgresql://"),
+        (addresses.postgresql, "db:5432/trips", "is not an address"),
+        (addresses.postgresql, "", "is not an address"),
+        (addresses.postgresql, "postgresql://db:many/trips", "port is not a number"),
+        (addresses.postgresql, "postgresql://db:99999/trips", "port is not a number"),
+        (addresses.amqp, "http://mq", "must begin with amqp://"),
+        (addresses.amqp, "amqp://mq:port/", "port is not a number"),
+        (addresses.redis, "amqp://cache", "must begin with redis://"),
+        (addresses.redis, "redis://cache/trips", "must be a number"),
+    ],
+)
+def test_a_wrong_address_gets_a_sentence(normalise: object, wrong: str, says: str) -> None:
+    assert callable(normalise)
+    with pytest.raises(ValueError, match=says):
+        normalise(wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://me:secret@mq:5672/trips", "amqp://me:***@mq:5672/trips"),
+        ("redis://:secret@cache/0", "redis://:***@cache/0"),
+        ("redis://cache/0", "redis://cache/0"),
+        ("postgresql://me:sec%40ret@[::1]:5432/trips?sslmode=require", "postgresql://me:***@[::1]:5432/trips?sslmode=require"),
+        ("postgresql://[secret", "***"),
+    ],
+)
+def test_passwords_are_hidden(url: str, shown: str) -> None:
+    assert addresses.hide_password(url) == shown
+
+
+def test_a_password_in_the_query_is_hidden_too() -> None:
+    assert "secret" not in addresses.hide_password("postgresql://db/trips?user=me&password=secret&sslmode=require")

@@ -1,0 +1,229 @@
+"""Settings: every one has a variable, and a wrong one stops the start with a sentence that names it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from placerank import runtime, settings
+from placerank.errors import ConfigurationError
+
+WELL_KNOWN = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_BACKEND_URL")
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        if name.upper().startswith("PLACERANK_") or name in WELL_KNOWN:
+            monkeypatch.delenv(name)
+
+
+def every_setting() -> list[tuple[str, str, Any]]:
+    return [
+        (group, name, getattr(getattr(settings.Settings(), group), name))
+        for group, field in settings.Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name in field.annotation.model_fields
+    ]
+
+
+#: Another good value for each setting.
+OTHER: dict[str, str] = {
+    "api.host": "0.0.0.0",
+    "api.port": "9000",
+    "api.keys": "one,two",
+    "api.admin_keys": "three",
+    "api.max_body_bytes": "2048",
+    "api.max_bulk_bytes": "4096",
+    "api.max_concurrency": "17",
+    "database.pool_size": "7",
+    "database.timeout_s": "0.75",
+    "cache.ttl_s": "60",
+    "cache.timeout_s": "0.25",
+    "inference.answer_size": "20",
+    "inference.deadline_s": "30.0",
+    "inference.backlog_limit": "5000",
+    "worker.batch_size": "32",
+    "worker.threads": "128",
+    "worker.device": "cpu",
+    "worker.torch_threads": "2",
+    "worker.refresh_s": "0.1",
+    "worker.heartbeat_file": "/run/beat",
+    "training.min_lists": "50",
+    "training.max_lists": "1000",
+    "training.lease_s": "5.0",
+    "relay.interval_s": "0.2",
+    "relay.grace_s": "4.0",
+    "relay.lost_after_s": "10.0",
+    "relay.batch": "50",
+    "telemetry.metrics_port": "9100",
+    "telemetry.log_level": "DEBUG",
+}
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    found = settings.load()
+    assert found.api.port == 8000
+    assert found.inference.answer_size == 10
+    assert found.inference.backlog_limit == 100_000
+    assert found.inference.deadline_s is None
+    assert found.relay.lost_after_s == 60
+    assert found.worker.device == "auto"
+    assert found.telemetry.metrics_port == 0
+    assert found.api.keys.get_secret_value() == ""
+
+
+@pytest.mark.parametrize(("group", "name", "default"), every_setting())
+def test_every_setting_has_its_variable(
+    group: str, name: str, default: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = OTHER.get(f"{group}.{name}")
+    if wanted is None:
+        pytest.fail(f"{group}.{name} is new: give it another good value in OTHER")
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", "three")
+    monkeypatch.setenv(f"PLACERANK_{group}__{name}".upper(), wanted)
+    found = getattr(getattr(settings.load(), group), name)
+    shown = found.get_secret_value() if isinstance(found, SecretStr) else str(found)
+    assert shown == wanted
+    if name != "admin_keys":
+        assert found != default
+
+
+def test_every_well_known_variable_is_read_and_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg2://me:pw@db/trips")
+    monkeypatch.setenv("CELERY_BROKER_URL", "pyamqp://me:pw@mq//")
+    monkeypatch.setenv("CELERY_BACKEND_URL", "redis://cache/2")
+    found = settings.load()
+    assert found.database_url.get_secret_value() == "postgresql://me:pw@db/trips"
+    assert found.broker_url.get_secret_value() == "amqp://me:pw@mq/%2F"
+    assert found.backend_url.get_secret_value() == "redis://cache/2"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://db/trips"),
+        ("DATABASE_URL", ""),
+        ("CELERY_BROKER_URL", "redis://mq"),
+        ("CELERY_BROKER_URL", "amqp://mq:rabbit/"),
+        ("CELERY_BACKEND_URL", "amqp://cache"),
+        ("PLACERANK_API__PORT", "http"),
+        ("PLACERANK_API__PORT", "65536"),
+        ("PLACERANK_INFERENCE__ANSWER_SIZE", "0"),
+        ("PLACERANK_INFERENCE__ANSWER_SIZE", "101"),
+        ("PLACERANK_INFERENCE__DEADLINE_S", "-1"),
+        ("PLACERANK_WORKER__DEVICE", "tpu"),
+        ("PLACERANK_RELAY__INTERVAL_S", "0"),
+        ("PLACERANK_RELAY__GRACE_S", "soon"),
+        ("PLACERANK_DATABASE__POOL_SIZE", "1.5"),
+        ("PLACERANK_TELEMETRY__LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_variable(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load()
+    sentence = str(raised.value)
+    assert sentence.startswith(variable)
+    assert "\n" not in sentence
+    assert len(sentence) > len(variable) + 10
+
+
+def test_a_secret_is_not_in_the_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hidden@db:port/trips")
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load()
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("PLACERANK_API__PROT", "PLACERANK_API__PORT"),
+        ("PLACERANK_INFERENCE__ANSWERS_SIZE", "PLACERANK_INFERENCE__ANSWER_SIZE"),
+        ("placerank_worker__bach_size", "PLACERANK_WORKER__BATCH_SIZE"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(ConfigurationError, match=re.escape(variable)) as raised:
+        settings.load()
+    assert meant in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PLACERANK_API_PORT",
+        "PLACERANK_API_PORT_8000_TCP",
+        "PLACERANK_API_SERVICE_PORT_HTTP",
+        "PLACERANK_RELAY_PORT",
+        "PLACERANK_WORKER_PORT",
+        "PLACERANK_PORT",
+    ],
+)
+def test_what_kubernetes_says_of_its_services_is_no_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "tcp://10.0.0.7:8000")
+    assert settings.load() == settings.Settings.model_validate(settings.load().model_dump())
+    assert settings.load().api.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({"PLACERANK_API__KEYS": "one"}, ["PLACERANK_API__KEYS", "PLACERANK_API__ADMIN_KEYS"]),
+        (
+            {"PLACERANK_WORKER__THREADS": "8", "PLACERANK_WORKER__BATCH_SIZE": "64"},
+            ["PLACERANK_WORKER__THREADS", "PLACERANK_WORKER__BATCH_SIZE"],
+        ),
+    ],
+)
+def test_contradictions_name_both_variables(
+    variables: dict[str, str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load()
+    for name in names:
+        assert name in str(raised.value)
+
+
+def test_what_is_shown_hides_every_secret_and_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hidden-1@db/trips")
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://me:hidden-2@mq/trips")
+    monkeypatch.setenv("CELERY_BACKEND_URL", "redis://:hidden-3@cache/0")
+    monkeypatch.setenv("PLACERANK_API__KEYS", "hidden-4")
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", "hidden-5")
+    rows = settings.describe(settings.load())
+    assert "hidden" not in str(rows)
+    assert "hidden" not in repr(settings.load())
+    shown = {variable: value for variable, value, _ in rows}
+    assert shown["DATABASE_URL"] == "postgresql://me:***@db/trips"
+    assert shown["PLACERANK_API__KEYS"] == "(set)"
+    assert set(shown) == {*WELL_KNOWN, *(f"PLACERANK_{group}__{name}".upper() for group, name, _ in every_setting())}
+    assert all(description for _, _, description in rows)
+
+
+def test_keys_are_a_list_without_blanks() -> None:
+    chosen = settings.load(
+        api=settings.ApiSettings(keys=SecretStr(" one, two ,,"), admin_keys=SecretStr("three")),
+        database_url=SecretStr("postgresql://db/trips"),
+    )
+    options = runtime.api_runtime(chosen).options
+    assert options.keys == ("one", "two")
+    assert options.admin_keys == ("three",)
+
+
+def test_a_path_stays_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_WORKER__HEARTBEAT_FILE", "/run/beat")
+    assert settings.load().worker.heartbeat_file == Path("/run/beat")
