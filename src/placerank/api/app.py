@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from prometheus_fastapi_instrumentator import Instrumentator
 
 from placerank import __version__
-from placerank.api import access, content, health, inference, problems, registry, train
+from placerank.api import access, content, health, inference, metering, problems, registry, train
 from placerank.api.backlog import Backlog
 from placerank.api.limits import ConcurrencyLimit
 from placerank.api.tracker import Tracker
@@ -45,7 +44,7 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
     problems.install(app)
     _add_routes(app, runtime, inferences, tracker)
     app.add_middleware(ConcurrencyLimit, most=runtime.options.max_concurrency)
-    Instrumentator(excluded_handlers=["/metrics"]).instrument(app).expose(app, include_in_schema=False)
+    metering.install(app)
     return app
 
 

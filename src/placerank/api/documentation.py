@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from placerank.api import bodies
+from placerank.api import bodies, parameters
 from placerank.api.problems import MEDIA_TYPE
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Status, TaskType
 
@@ -85,6 +85,7 @@ def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, An
 
 _START_HEADERS: Final = {
     "parameters": [
+        parameters.DEADLINE,
         _header("Prefer", "`wait=N` seconds for the end, `respond-async` for a 202 (RFC 7240).", {"type": "string"}),
         _header(
             "Idempotency-Key",
@@ -106,14 +107,18 @@ def _start(adapter: Any, schema: dict[str, Any], statuses: tuple[int, ...], *, r
 
 _CLIENT: Final = (401, 422, 503)
 START: Final = _start(bodies.traveller, _STATUS, (400, 413, *_CLIENT), required=True)
-STATUS: Final = _route(_STATUS, (404, *_CLIENT))
-RESULTS: Final = _route({"type": "array", "items": _SHOWN_PLACE}, (404, 409, *_CLIENT))
+STATUS: Final = _route(_STATUS, (404, *_CLIENT), parameters=[parameters.TASK_ID, parameters.WAIT])
+RESULTS: Final = _route(
+    {"type": "array", "items": _SHOWN_PLACE},
+    (404, 409, *_CLIENT),
+    parameters=[parameters.TASK_ID, parameters.LIMIT],
+)
 SELECT: Final = _route(
     {"type": "object", "properties": {"task_id": {"type": "string"}, "location_id": {"type": "integer"}}},
     (400, 404, 409, 413, *_CLIENT),
     **bodies.documented(bodies.selection),
 )
-CANCEL: Final = _route(_STATUS, (404, *_CLIENT))
+CANCEL: Final = _route(_STATUS, (404, *_CLIENT), parameters=[parameters.TASK_ID])
 TRAIN: Final = _start(bodies.training, _TRAINING_STATUS, (400, 403, 413, *_CLIENT), required=False)
 TRAIN_STATUS: Final = _route(_TRAINING_STATUS, (403, 404, *_CLIENT))
 ROWS: Final = _route({"type": "array", "items": {"type": "object"}}, (403, *_CLIENT))

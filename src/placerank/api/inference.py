@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from placerank import answers, errors
 from placerank.answers import Answer
-from placerank.api import bodies, documentation, idempotency, replies
+from placerank.api import bodies, documentation, idempotency, parameters, replies
 from placerank.api.coalescer import Coalescer
-from placerank.api.preferences import LONGEST_WAIT_S, preferences
+from placerank.api.preferences import preferences
 from placerank.db.inferences import Selected, Selection, Standing, Start
 from placerank.domain import Status, TaskType, identity_of, new_task_id
 from placerank.queue import topology
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from placerank.cache.ports import ApiCache
     from placerank.db.inferences import InferenceRepository
     from placerank.queue.outbox import Outbox
-
-Wait = Annotated[float, Query(ge=0, description=f"Seconds to wait for the end, at most {LONGEST_WAIT_S}.")]
-Deadline = Annotated[float | None, Query(gt=0, le=86_400, description="Seconds after which the request is worthless.")]
-Limit = Annotated[int, Query(ge=1, le=100, description="Places to send.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +50,13 @@ def router(desk: Desk) -> APIRouter:
     )
 
     @routes.post("/start", **documentation.START)
-    async def start(request: Request, deadline: Deadline = None) -> Response:
+    async def start(request: Request) -> Response:
         """Take a traveller's request; with ``Prefer: wait=N`` answer it."""
         body = await bodies.read_body(request, desk.max_body_bytes)
-        wanted = _start(request, bodies.parse(bodies.traveller, body), deadline or desk.deadline_s)
-        prefer = preferences(request.headers.get("prefer"))
+        wanted = _start(
+            request, bodies.parse(bodies.traveller, body), parameters.deadline_s(request) or desk.deadline_s
+        )
+        prefer = preferences(request.headers.getlist("prefer"))
         await desk.backlog.check()
         task_id, repeated = wanted.task_id, False
         if await starts.submit(wanted) is None:
@@ -72,18 +70,18 @@ def router(desk: Desk) -> APIRouter:
         return replies.started(task_id, TaskType.INFERENCE, prefer)
 
     @routes.get("/status/{task_id}", **documentation.STATUS)
-    async def status(task_id: UUID, wait: Wait = 0) -> Response:
+    async def status(request: Request) -> Response:
         """Say where an inference stands; with ``wait`` not before it has finished or so many seconds have passed."""
-        found = (
-            await desk.tracker.wait(task_id, min(wait, LONGEST_WAIT_S)) if wait else await desk.tracker.look(task_id)
-        )
+        task_id, seconds = parameters.task_id(request), parameters.wait_s(request)
+        found = await desk.tracker.wait(task_id, seconds) if seconds else await desk.tracker.look(task_id)
         if found is None:
             raise errors.NotFound(f"No inference has the id {task_id}.")
         return replies.raw(replies.status_body(task_id, found))
 
     @routes.get("/results/{task_id}", **documentation.RESULTS)
-    async def results(task_id: UUID, limit: Limit = 10) -> Response:
+    async def results(request: Request) -> Response:
         """The best places, best first."""
+        task_id, limit = parameters.task_id(request), parameters.limit(request)
         answer = _finished(task_id, await desk.tracker.look(task_id))
         return replies.raw(answer.first(limit), headers={"Model-Version": answer.model_version})
 
@@ -98,8 +96,9 @@ def router(desk: Desk) -> APIRouter:
         return replies.raw(b'{"task_id":"%s","location_id":%d}' % (str(choice.task_id).encode(), choice.location_id))
 
     @routes.delete("/{task_id}", **documentation.CANCEL)
-    async def cancel(task_id: UUID) -> Response:
+    async def cancel(request: Request) -> Response:
         """Cancel what has not finished."""
+        task_id = parameters.task_id(request)
         cancelled = await desk.inferences.cancel(task_id)
         if cancelled is None:
             raise errors.NotFound(f"No inference has the id {task_id}.")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Longer waits are cut to this many seconds.
 LONGEST_WAIT_S = 60
 
-_SECONDS = re.compile(r"[0-9]{1,9}")
-_TOKEN = re.compile(r"""\s*([\w-]+)\s*(?:=\s*("?)([^",;]*)\2)?\s*(?:;[^,]*)?(?:,|$)""")
+# Separators within quotes separate nothing. Each pattern reads a character once, whatever a client sends.
+_QUOTED = r'"(?:[^"\\]|\\.)*"?'
+_PREFERENCE = re.compile(rf'(?:[^,"]|{_QUOTED})+')
+_PARAMETER = re.compile(rf'(?:[^;"]|{_QUOTED})+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,18 @@ class Preferences:
         return {"Preference-Applied": ", ".join(names)} if names else {}
 
 
-def preferences(header: str | None) -> Preferences:
-    """Read a ``Prefer`` header; what it says wrongly is left out, as RFC 7240 asks."""
-    if not header:
-        return Preferences()
-    found = {match[1].lower(): match[3] for match in _TOKEN.finditer(header)}
-    wait = found.get("wait")
-    wait_s = min(int(wait), LONGEST_WAIT_S) if wait and _SECONDS.fullmatch(wait) else None
-    return Preferences("respond-async" in found, wait_s)
+def preferences(headers: Sequence[str]) -> Preferences:
+    """Read the ``Prefer`` headers; what they say wrongly is left out, as RFC 7240 asks."""
+    found: dict[str, str] = {}
+    for preference in _PREFERENCE.findall(",".join(headers)):
+        name, _, value = next(iter(_PARAMETER.findall(preference)), "").partition("=")
+        # Of several instances of a preference the first one counts.
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return Preferences("respond-async" in found, _seconds(found.get("wait", "")))
+
+
+def _seconds(value: str) -> int | None:
+    if not (value.isascii() and value.isdecimal()):
+        return None
+    # Three digits are more than the longest wait, however many follow.
+    return min(int(value.lstrip("0")[:3] or "0"), LONGEST_WAIT_S)

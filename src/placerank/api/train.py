@@ -47,7 +47,7 @@ def router(desk: TrainingDesk) -> APIRouter:
         """Train on what has been shown and chosen."""
         body = await bodies.read_body(request, desk.max_body_bytes)
         wanted = _start(request, bodies.parse(bodies.training, body or b"{}"))
-        prefer = preferences(request.headers.get("prefer"))
+        prefer = preferences(request.headers.getlist("prefer"))
         task_id = await _commit(desk, wanted)
         standing = await _wait(desk, task_id, prefer.wait_s or 0)
         if standing.status.finished and prefer.wait_s is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from placerank import settings as configuration
-from placerank.telemetry import set_up_logging
+from placerank.telemetry import serve_metrics, set_up_logging
 
 if TYPE_CHECKING:
     from placerank.db.catalogue import CatalogueRepository
@@ -108,6 +108,7 @@ def _settings(host: str | None = None, port: int | None = None) -> Settings:
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
     set_up_logging(settings.telemetry.log_level)
+    serve_metrics(settings.telemetry.metrics_port)
     return settings
 
 

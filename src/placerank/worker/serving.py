@@ -11,9 +11,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psycopg.rows import tuple_row
 
 from placerank import answers
 from placerank.db.pool import run
+from placerank.db.statements import statement
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
@@ -22,6 +24,9 @@ from placerank.ranking.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from psycopg import Connection
+    from psycopg.rows import DictRow
 
     from placerank.db.pool import Database
 
@@ -32,6 +37,7 @@ _BUCKETS = 10_000
 _PERCENT = 100
 #: A batch that finds a newer catalogue or model waits so long for it, and is served the old one after that.
 _PATIENCE_S = 2.0
+_ROWS_AT_ONCE = 20_000
 
 Versions = tuple[int, int]
 
@@ -137,7 +143,7 @@ class Serving:
             if old is not None and old.versions[0] == versions["catalogue"]:
                 table = old.table
             else:
-                table = _table(versions["catalogue"], run(connection, "read_catalogue"))
+                table = _table(versions["catalogue"], connection)
             rows = run(connection, "models_in_use")
         models = [(self._served(row, table), row["use_percentage"]) for row in rows]
         return Snapshot((versions["catalogue"], versions["models"]), table, models)
@@ -169,14 +175,21 @@ def ensure_first_model(database: Database) -> None:
         log.info("serving: registered the first model, which needs no data")
 
 
-def _table(version: int, rows: Sequence[dict[str, Any]]) -> PlaceTable:
+def _table(version: int, connection: Connection[DictRow]) -> PlaceTable:
+    """The catalogue, read in parts: all rows at once as Python objects would take ten times the memory."""
+    columns = 2 + len(PLACE_FIELDS)
+    parts = [np.empty((0, columns))]
+    with connection.cursor(name="catalogue", row_factory=tuple_row) as cursor:
+        cursor.execute(statement("read_catalogue"))
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            parts.append(np.array(rows, dtype=np.float64))
+    # Both ids are exact in float64.
+    values = np.concatenate(parts)
     return PlaceTable(
         version=version,
-        location_ids=np.array([row["location_id"] for row in rows], dtype=np.int64),
-        revisions=np.array([row["revision"] for row in rows], dtype=np.int64),
-        values=np.array([[row[name] for name in PLACE_FIELDS] for row in rows], dtype=np.float64).reshape(
-            len(rows), len(PLACE_FIELDS)
-        ),
+        revisions=values[:, 0].astype(np.int64),
+        location_ids=values[:, 1].astype(np.int64),
+        values=np.ascontiguousarray(values[:, 2:]),
     )
 
 

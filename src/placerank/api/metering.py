@@ -1,0 +1,67 @@
+"""Requests as Prometheus sees them: counts and durations by route template, never by raw path."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_fastapi_instrumentator import Instrumentator
+from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+    from prometheus_fastapi_instrumentator.metrics import Info
+    from starlette.requests import Request
+
+_ID = re.compile(r"[0-9a-fA-F-]{32,36}|\d+")
+_MOST_SHAPES = 1_000
+#: From a read out of memory to the longest wait, in seconds.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class _Middleware(PrometheusInstrumentatorMiddleware):
+    """The instrumentator's, which tries all routes for each request; here once for each shape of path."""
+
+    def _get_handler(self, request: Request) -> tuple[str, bool]:
+        known: dict[tuple[str, str], tuple[str, bool]] = self.__dict__.setdefault("_shapes", {})
+        shape = (request.scope["method"], _ID.sub("*", request.scope["path"]))
+        found = known.get(shape)
+        if found is None:
+            found = super()._get_handler(request)
+            if len(known) < _MOST_SHAPES:
+                known[shape] = found
+        return found
+
+
+def install(app: FastAPI) -> None:
+    """Count and time every request, and serve what all of this process's metrics say under ``/metrics``."""
+    # Of the app, not of the process: a second app in one process has its own.
+    requests = CollectorRegistry()
+    app.add_middleware(_Middleware, instrumentations=[_recorder(requests)], excluded_handlers=["^/metrics$"])
+    Instrumentator(registry=_both(requests)).expose(app, include_in_schema=False)
+
+
+def _recorder(registry: CollectorRegistry) -> Callable[[Info], None]:
+    counted = Counter("http_requests_total", "Requests.", ["method", "status", "handler"], registry=registry)
+    timed = Histogram(
+        "http_request_duration_seconds", "Durations.", ["method", "handler"], buckets=_BUCKETS, registry=registry
+    )
+
+    def record(info: Info) -> None:
+        counted.labels(info.method, info.modified_status, info.modified_handler).inc()
+        timed.labels(info.method, info.modified_handler).observe(info.modified_duration)
+
+    return record
+
+
+def _both(requests: CollectorRegistry) -> CollectorRegistry:
+    """The requests' metrics and those of the process."""
+    from prometheus_client import REGISTRY
+
+    both = CollectorRegistry(auto_describe=False)
+    both.register(requests)
+    both.register(REGISTRY)
+    return both
