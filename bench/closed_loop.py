@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ _WARM_UP_S: Final = 3.0
 _WARM_UP_TRAVELLERS: Final = 32
 _BODIES_EACH: Final = 16
 _SETTLE_S: Final = 1.0
+_YARDSTICKS: Final = 20
+_YARDSTICK_LENGTH: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Measured:
     loops: int
     cpu_s: Mapping[str, float]
     client_cpu_s: float
+    yardstick_ms: float
     after: Mapping[str, Usage]
 
     def report(self) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class Measured:
             "errors": dict(self.tally.errors),
             "cpu_ms_per_loop": cpu | {"sum": round(sum(cpu.values()), 3)},
             "client_cpu_ms_per_loop": round(self.client_cpu_s * 1000 / loops, 3),
+            "yardstick_ms": round(self.yardstick_ms, 3),
             "rss_mib": {name: round(used.rss_mib, 1) for name, used in self.after.items()},
         }
 
@@ -175,18 +180,45 @@ async def _measure(server: Server, target: Target, travellers: int, seconds: flo
     # The rush of the beginning is no part of the window; loops under way at its ends make up for each other.
     await asyncio.sleep(min(_SETTLE_S, seconds / 4))
     tally.begin_window()
+    measuring = asyncio.create_task(_yardstick(seconds))
     loops, client, before, began = tally.loops, time.process_time(), usage(server.roots), time.perf_counter()
-    await asyncio.sleep(seconds)
+    yardstick_ms = await measuring
     after, ended = usage(server.roots), time.perf_counter()
     loops, client = tally.loops - loops, time.process_time() - client
     stopped.set()
     await asyncio.gather(*tasks)
     cpu = {name: after[name].cpu_s - before[name].cpu_s for name in server.roots}
-    return Measured(target, travellers, ended - began, tally, loops, cpu, client, after)
+    return Measured(target, travellers, ended - began, tally, loops, cpu, client, yardstick_ms, after)
+
+
+async def _yardstick(seconds: float) -> float:
+    """Milliseconds of processor time (median) that a fixed piece of Python takes while the server is under load.
+
+    Neighbours on shared cores make every processor second shorter: compare runs whose yardsticks are alike.
+    """
+    found = []
+    for _ in range(_YARDSTICKS):
+        await asyncio.sleep(seconds / _YARDSTICKS)
+        began = time.thread_time()
+        sum(number * number for number in range(_YARDSTICK_LENGTH))
+        found.append((time.thread_time() - began) * 1000)
+    return statistics.median(found)
 
 
 def _heading() -> str:
-    columns = ["mode", "trav.", "loops/s", "p50 ms", "p99 ms", "polls", "errors", *PROCESSES, "sum", "client"]
+    columns = [
+        "mode",
+        "trav.",
+        "loops/s",
+        "p50 ms",
+        "p99 ms",
+        "polls",
+        "errors",
+        *PROCESSES,
+        "sum",
+        "client",
+        "yardstick",
+    ]
     return "server CPU ms a loop from 'api' to 'sum'\n" + " ".join(f"{column:>10}" for column in columns)
 
 
@@ -198,6 +230,7 @@ def _line(run: Mapping[str, Any]) -> str:
         *(run["polls_per_loop"], sum(run["errors"].values())),
         *(f"{cpu[name]:.2f}" if name in cpu else "-" for name in (*PROCESSES, "sum")),
         f"{run['client_cpu_ms_per_loop']:.2f}",
+        f"{run['yardstick_ms']:.2f}",
     ]
     line = " ".join(f"{cell:>10}" for cell in cells)
     return line + "".join(f"\n{'':>12}{count} x {kind}" for kind, count in run["errors"].items())

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from starlette.requests import ClientDisconnect
 
 from placerank.errors import BodyTooLarge, MalformedBody
 
@@ -156,16 +157,19 @@ share = TypeAdapter(ShareBody)
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; raises ``BodyTooLarge`` for more than ``most`` bytes."""
+    """The body of a request; raises ``BodyTooLarge`` for more than ``most`` bytes, ``MalformedBody`` for half a body."""
     length = request.headers.get("content-length", "")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most:
-            chunks.append(chunk)
-        elif size > _DRAINED_BYTES:
-            break
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= most:
+                chunks.append(chunk)
+            elif size > _DRAINED_BYTES:
+                break
+    except ClientDisconnect:
+        raise MalformedBody("The body ended before it was whole.") from None
     if size > most or (length.isdecimal() and int(length) > most):
         raise BodyTooLarge(f"The body is larger than the {most} bytes that this route takes.")
     return b"".join(chunks)

@@ -63,10 +63,11 @@ class Coalescer(Generic[T, R]):
             flight = self._board()
             try:
                 results = await self._run([item for item, _ in flight])
+                arrived = list(zip(flight, results, strict=True))
             except Exception as error:  # noqa: BLE001 - it belongs to the callers
                 _fail(flight, error)
                 continue
-            for (_, future), result in zip(flight, results, strict=True):
+            for (_, future), result in arrived:
                 if not future.done():
                     future.set_result(result)
         self._free += 1

@@ -73,7 +73,7 @@ def router(desk: Desk) -> APIRouter:
     async def status(request: Request) -> Response:
         """Say where an inference stands; with ``wait`` not before it has finished or so many seconds have passed."""
         task_id, seconds = parameters.task_id(request), parameters.wait_s(request)
-        found = await desk.tracker.wait(task_id, seconds) if seconds else await desk.tracker.look(task_id)
+        found = await desk.tracker.wait(task_id, seconds) if seconds else await desk.tracker.poll(task_id)
         if found is None:
             raise errors.NotFound(f"No inference has the id {task_id}.")
         return replies.raw(replies.status_body(task_id, found))

@@ -40,7 +40,12 @@ def install(app: FastAPI) -> None:
     """Count and time every request, and serve what all of this process's metrics say under ``/metrics``."""
     # Of the app, not of the process: a second app in one process has its own.
     requests = CollectorRegistry()
-    app.add_middleware(_Middleware, instrumentations=[_recorder(requests)], excluded_handlers=["^/metrics$"])
+    app.add_middleware(
+        _Middleware,
+        instrumentations=[_recorder(requests)],
+        should_group_status_codes=False,
+        excluded_handlers=["^/metrics$"],
+    )
     Instrumentator(registry=_both(requests)).expose(app, include_in_schema=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import aio_pika
 from aio_pika.exceptions import AMQPError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+    from aio_pika.abc import AbstractChannel, AbstractConnection
+    from aiormq.channel import Channel as Wire
 
     from placerank.queue.message import TaskMessage
     from placerank.queue.topology import WorkQueue
@@ -54,7 +55,7 @@ class AmqpPublisher:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._exchange: AbstractExchange | None = None
+        self._wire: Wire | None = None
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -62,7 +63,7 @@ class AmqpPublisher:
     @property
     def connected(self) -> bool:
         """Whether the broker is there right now."""
-        return self._exchange is not None
+        return self._wire is not None
 
     async def open(self) -> None:
         """Start connecting, without waiting for it."""
@@ -78,10 +79,10 @@ class AmqpPublisher:
 
     async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
         """Publish all in one flight; returns the ids of those that the broker has confirmed."""
-        exchange = self._exchange
-        if exchange is None:
+        wire = self._wire
+        if wire is None:
             return []
-        outcomes = await asyncio.gather(*(self._publish_one(exchange, item) for item in messages))
+        outcomes = await asyncio.gather(*(self._publish_one(wire, item) for item in messages))
         return [item.task_id for item, confirmed in zip(messages, outcomes, strict=True) if confirmed]
 
     async def depth(self, queue: WorkQueue) -> int | None:
@@ -96,7 +97,7 @@ class AmqpPublisher:
         return declared.declaration_result.message_count
 
     @staticmethod
-    async def _publish_one(exchange: AbstractExchange, item: TaskMessage) -> bool:
+    async def _publish_one(wire: Wire, item: TaskMessage) -> bool:
         task_id = str(item.task_id)
         outgoing = aio_pika.Message(
             item.body(),
@@ -109,8 +110,18 @@ class AmqpPublisher:
             reply_to="",
         )
         try:
-            # A refusal (a full queue) raises; with mandatory set, so does a queue that is not there.
-            await exchange.publish(outgoing, item.queue.name, mandatory=True, timeout=_CONFIRM_TIMEOUT_S)
+            # The confirm is waited for, the socket is not (``wait``): an exchange's own publish has every message wait
+            # until it is written, one after the other. A refusal (a full queue) raises; with mandatory set, so does
+            # a queue that is not there.
+            await wire.basic_publish(
+                outgoing.body,
+                exchange=topology.EXCHANGE,
+                routing_key=item.queue.name,
+                properties=outgoing.properties,
+                mandatory=True,
+                timeout=_CONFIRM_TIMEOUT_S,
+                wait=False,
+            )
         except _BROKER_ERRORS as error:
             log.debug("broker: %s was not confirmed: %s", task_id, error)
             return False
@@ -143,18 +154,19 @@ class AmqpPublisher:
         self._connection.close_callbacks.add(lambda *_: closed.set())
         channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         channel.close_callbacks.add(lambda *_: closed.set())
-        self._exchange = await declare(channel)
+        await declare(channel)
         self._channel = channel
+        self._wire = cast("Wire", await channel.get_underlay_channel())
         return closed
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        connection, self._connection, self._channel, self._wire = self._connection, None, None, None
         if connection is not None:
             with contextlib.suppress(*_BROKER_ERRORS):
                 await asyncio.wait_for(connection.close(), 1)
 
 
-async def declare(channel: AbstractChannel) -> AbstractExchange:
+async def declare(channel: AbstractChannel) -> None:
     """Declare exchanges, queues and bindings; what imported definitions made already stays as it is."""
     exchange = await channel.declare_exchange(topology.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(topology.DEAD_LETTER_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
@@ -165,4 +177,3 @@ async def declare(channel: AbstractChannel) -> AbstractExchange:
         topology.DEAD_LETTER_QUEUE, durable=True, arguments=dict(topology.QUEUE_ARGUMENTS)
     )
     await letters.bind(dead, "#")
-    return exchange

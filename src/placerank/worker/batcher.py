@@ -95,7 +95,9 @@ class MicroBatcher(Generic[T, R]):
         while True:
             if call is None:
                 return batch, loners, True
-            (loners if call.alone else batch).append(call)
+            # From here on a caller can no longer cancel; one that has done so is left out.
+            if call.future.set_running_or_notify_cancel():
+                (loners if call.alone else batch).append(call)
             if len(batch) + len(loners) >= self._most:
                 return batch, loners, False
             try:
@@ -107,11 +109,11 @@ class MicroBatcher(Generic[T, R]):
         self._open_calls = len(calls)
         self.moved()
         try:
-            results = self._run([call.item for call in calls])
+            done = list(zip(calls, self._run([call.item for call in calls]), strict=True))
         except Exception as error:  # noqa: BLE001 - it belongs to the callers
             self._isolate(calls, error)
         else:
-            for call, result in zip(calls, results, strict=True):
+            for call, result in done:
                 call.future.set_result(result)
         self._open_calls = 0
         self.moved()
