@@ -97,7 +97,7 @@ def _catalogue(database_url: str) -> list[str] | None:
     import psycopg
 
     if places := os.environ.get("PLACES"):
-        return ["import", places]
+        return ["import", "--replace", places]
     plain = urlsplit(database_url)._replace(scheme="postgresql").geturl()
     with psycopg.connect(plain) as connection:
         found = connection.execute("SELECT EXISTS (SELECT FROM locations)").fetchone()

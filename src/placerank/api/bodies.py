@@ -157,7 +157,7 @@ share = TypeAdapter(ShareBody)
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; raises ``BodyTooLarge`` for more than ``most`` bytes, ``MalformedBody`` for half a body."""
+    """The body of a request; raises ``BodyTooLarge`` above ``most`` bytes, ``MalformedBody`` for half a body."""
     length = request.headers.get("content-length", "")
     chunks: list[bytes] = []
     size = 0

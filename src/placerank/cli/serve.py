@@ -31,7 +31,11 @@ curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Pr
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=DEFAULT_DATA_DIR, show_default=True)
-@click.option("--places", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Catalogue to begin with.")
+@click.option(
+    "--places",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Catalogue to serve: replaces the one that is there.",
+)
 def run(host: str | None, port: int | None, data_dir: Path, places: Path | None) -> None:
     """Everything in one process: PostgreSQL, queue, worker and API; data stays in a folder."""
     settings = _settings(host, port)
@@ -43,7 +47,7 @@ def run(host: str | None, port: int | None, data_dir: Path, places: Path | None)
 
     def prepare(catalogue: CatalogueRepository) -> None:
         if places is not None:
-            import_file(catalogue, places, replace=False, skip_bad=False)
+            import_file(catalogue, places, replace=True, skip_bad=False)
         elif catalogue.count() == 0:
             catalogue.put(embedded.demo_rows(), demo=True)
 

@@ -47,9 +47,9 @@ class CatalogueRepository:
             run(connection, "lock_catalogue")
             if imported:
                 run(connection, "remove_demo_places")
+            run(connection, "number_staged", {"replace": replace})
             if replace:
-                run(connection, "remove_all_places")
-            run(connection, "number_staged")
+                run(connection, "remove_missing_places")
             run(connection, "remove_changed_places")
             run(connection, "insert_staged", {"demo": demo})
             run(connection, "bump_catalogue")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from placerank.db.schema import HEAD
+from placerank.db.statements import statement
 
 #: Any constant will do, as long as nothing else in this database uses it: "prank" in ASCII.
 _LOCK = 0x7072616E6B
@@ -16,6 +19,8 @@ class DatabaseAway(Exception):
 
 def migrate(database_url: str) -> str:
     """Apply what is missing and return the revision; safe to run twice, and by two at once. Raises ``DatabaseAway``."""
+    if _is_up_to_date(database_url):
+        return HEAD
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine, text
@@ -34,3 +39,15 @@ def migrate(database_url: str) -> str:
     except OperationalError as error:
         raise DatabaseAway(str(error.orig).strip()) from error
     return HEAD
+
+
+def _is_up_to_date(database_url: str) -> bool:
+    """Asked first: loading Alembic takes longer than anything that it mostly finds not to do."""
+    try:
+        with psycopg.connect(database_url, connect_timeout=5) as connection:
+            row = connection.execute(statement("schema_revision")).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return False
+    except psycopg.OperationalError as error:
+        raise DatabaseAway(str(error).strip()) from error
+    return row is not None and str(row[0]) >= HEAD

@@ -148,7 +148,6 @@ class Database:
             max_size=pool_size,
             timeout=5,
             reconnect_timeout=_RECONNECT_S,
-            check=ConnectionPool.check_connection,
             open=False,
         )
 

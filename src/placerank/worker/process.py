@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONSUMER = "placerank.worker.consumer:Consumer"
-#: An in-memory broker has no events: Celery looks for messages this often.
-_POLLING_S = 0.005
+#: An in-memory broker has no events: Celery looks for messages this often. A training can wait a little.
+_POLLING_S = {topology.INFERENCE: 0.005, topology.TRAINING: 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,9 @@ class WorkerThread:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        work.app.conf.update(worker_prefetch_multiplier=0, broker_transport_options={"polling_interval": _POLLING_S})
+        work.app.conf.update(
+            worker_prefetch_multiplier=0, broker_transport_options={"polling_interval": _POLLING_S[work.queue]}
+        )
         signals.setup_logging.connect(_keep_logging, weak=False)
         self._controller: Any = None
         self._thread = threading.Thread(target=self._run, name=f"worker {work.queue.name}", daemon=True)

@@ -36,13 +36,14 @@ COPY staged (
 ) FROM STDIN;
 
 -- name: number_staged
--- Rows without an id are appended: ids go on after the greatest in force, from 1 in an empty catalogue.
+-- Rows without an id are appended: ids go on after the greatest in force, from 1 in an empty catalogue or one that is
+-- replaced.
 UPDATE staged SET location_id = numbered.id
 FROM (
     SELECT
         row_number,
         greatest(
-            (SELECT coalesce(max(location_id), 0) FROM locations WHERE removed_at IS NULL),
+            (SELECT coalesce(max(location_id), 0) FROM locations WHERE removed_at IS NULL AND NOT :replace),
             (SELECT coalesce(max(location_id), 0) FROM staged)
         ) + row_number() OVER (ORDER BY row_number) AS id
     FROM staged
@@ -53,8 +54,9 @@ WHERE staged.row_number = numbered.row_number;
 -- name: remove_demo_places!
 UPDATE locations SET removed_at = now() WHERE demo AND removed_at IS NULL;
 
--- name: remove_all_places!
-UPDATE locations SET removed_at = now() WHERE removed_at IS NULL;
+-- name: remove_missing_places!
+UPDATE locations AS l SET removed_at = now()
+WHERE l.removed_at IS NULL AND NOT EXISTS (SELECT FROM staged AS s WHERE s.location_id = l.location_id);
 
 -- name: remove_changed_places
 -- Staged places that are in force with other values make room; those with the same values stay as they are.

@@ -68,10 +68,11 @@ SELECT EXISTS (SELECT FROM inferences WHERE id = :id) AS found;
 -- name: erase_traveller
 -- Everything that is stored of the traveller to whom this start belongs, over all of their starts.
 WITH who AS MATERIALIZED (
-    SELECT id FROM users WHERE identity = (SELECT identity FROM users WHERE id = :id)
+    SELECT id FROM users WHERE identity = (SELECT identity FROM users WHERE id = :id) ORDER BY id FOR UPDATE
 ),
+-- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
 tasks AS MATERIALIZED (
-    SELECT id FROM inferences WHERE user_id IN (SELECT id FROM who)
+    SELECT id FROM inferences WHERE user_id IN (SELECT id FROM who) ORDER BY id FOR UPDATE
 ),
 gone_events AS (DELETE FROM events WHERE task_id IN (SELECT id FROM tasks) RETURNING 1),
 gone_keys AS (DELETE FROM idempotency_keys WHERE task_id IN (SELECT id FROM tasks) RETURNING 1),

@@ -155,6 +155,8 @@ CREATE TABLE models (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX models_in_use ON models (id) WHERE use_percentage > 0;
+CREATE INDEX models_by_training ON models (training_id);
+CREATE INDEX models_by_dataset ON models (dataset_id);
 
 -- One row for each place shown; its id carries the start's number and the position (0..127).
 CREATE VIEW results AS
