@@ -16,7 +16,7 @@ from placerank.api.app import create_app
 from placerank.bundled_postgres import BundledPostgres
 from placerank.cache.memory import MemoryCache
 from placerank.db.migrate import migrate
-from placerank.server import serve
+from placerank.server import check_port, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,6 +38,7 @@ def run(
     settings: Settings, data_dir: Path, prepare: Callable[[CatalogueRepository], None], ready: Callable[[int], None]
 ) -> int:
     """Serve until Ctrl-C; ``prepare`` may fill the catalogue first, ``ready`` gets the port. Returns the exit code."""
+    check_port(settings.api.host, settings.api.port)
     # Loading torch takes longer than everything else: it happens while the database starts.
     loading = threading.Thread(target=_load_torch, name="load torch", daemon=True)
     loading.start()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from placerank.errors import PlacerankError
+
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from fastapi import FastAPI
@@ -35,8 +37,23 @@ class _Server(uvicorn.Server):
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise ``PlacerankError`` where nobody can listen: to be found out before anything is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise PlacerankError(
+            f"nobody can listen on port {port} of {host}: {reason}; choose others with --port and --host."
+        ) from None
+
+
 def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None]) -> int:
     """Serve until SIGTERM or Ctrl-C; ``on_ready`` gets the port. Returns the exit code."""
+    check_port(host, port)
     config = uvicorn.Config(
         app,
         host=host,

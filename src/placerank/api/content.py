@@ -107,10 +107,10 @@ def _add_rows(routes: APIRouter, desk: ContentDesk) -> None:
         """A place, as it is or, once removed, as it was last."""
         return replies.rendered(_found(await desk.content.one("location", location_id), "place", location_id))
 
-    @routes.get("/user/{user_id}", **documentation.ROW)
-    async def user(user_id: RowId) -> Response:
+    @routes.get("/user/{row_id}", **documentation.ROW)
+    async def user(row_id: RowId) -> Response:
         """A traveller."""
-        return replies.rendered(_found(await desk.content.one("user", user_id), "user", user_id))
+        return replies.rendered(_found(await desk.content.one("user", row_id), "user", row_id))
 
     @routes.get("/result/{result_id}", **documentation.ROW)
     async def result(result_id: RowId) -> Response:
@@ -132,12 +132,12 @@ def _add_changes(routes: APIRouter, desk: ContentDesk) -> None:
             raise errors.NotFound(f"No place has the id {location_id}.")
         return replies.rendered({"removed": 1})
 
-    @routes.delete("/user/{user_id}", **documentation.ERASE)
-    async def erase_user(user_id: RowId) -> Response:
+    @routes.delete("/user/{row_id}", **documentation.ERASE)
+    async def erase_user(row_id: RowId) -> Response:
         """Erase all that is stored of this traveller, over all of their starts."""
-        counts, task_ids = await desk.content.erase(user_id)
+        counts, task_ids = await desk.content.erase(row_id)
         if not counts["users"]:
-            raise errors.NotFound(f"No user has the id {user_id}.")
+            raise errors.NotFound(f"No user has the id {row_id}.")
         await desk.cache.forget(task_ids)
         return replies.rendered({"erased": counts})
 

@@ -83,21 +83,21 @@ def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, An
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-_START_HEADERS: Final = {
-    "parameters": [
-        parameters.DEADLINE,
-        _header("Prefer", "`wait=N` seconds for the end, `respond-async` for a 202 (RFC 7240).", {"type": "string"}),
-        _header(
-            "Idempotency-Key",
-            "The same key and body give the same task for 24 hours.",
-            {"type": "string", "minLength": 1, "maxLength": 255},
-        ),
-    ]
-}
+_START_HEADERS: Final = (
+    _header("Prefer", "`wait=N` seconds for the end, `respond-async` for a 202 (RFC 7240).", {"type": "string"}),
+    _header(
+        "Idempotency-Key",
+        "The same key and body give the same task for 24 hours.",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+    ),
+)
 
 
-def _start(adapter: Any, schema: dict[str, Any], statuses: tuple[int, ...], *, required: bool) -> dict[str, Any]:
-    route = _route(schema, statuses, **_START_HEADERS, **bodies.documented(adapter, required=required))
+def _start(
+    adapter: Any, schema: dict[str, Any], statuses: tuple[int, ...], *queries: dict[str, Any], required: bool
+) -> dict[str, Any]:
+    taken = [*queries, *_START_HEADERS]
+    route = _route(schema, statuses, parameters=taken, **bodies.documented(adapter, required=required))
     route["responses"][202] = {
         "description": "Taken; `Location` says where to ask.",
         "content": {"application/json": {"schema": schema}},
@@ -106,7 +106,7 @@ def _start(adapter: Any, schema: dict[str, Any], statuses: tuple[int, ...], *, r
 
 
 _CLIENT: Final = (401, 422, 503)
-START: Final = _start(bodies.traveller, _STATUS, (400, 413, *_CLIENT), required=True)
+START: Final = _start(bodies.traveller, _STATUS, (400, 413, *_CLIENT), parameters.DEADLINE, required=True)
 STATUS: Final = _route(_STATUS, (404, *_CLIENT), parameters=[parameters.TASK_ID, parameters.WAIT])
 RESULTS: Final = _route(
     {"type": "array", "items": _SHOWN_PLACE},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from placerank.errors import RequestError
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _CODES = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "This route does not take this method")}
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _PREFIX = "Value error, "
 
 
@@ -60,10 +62,18 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     return problem(422, "invalid_request", "The request is not valid", detail, errors=errors)
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, title = _CODES.get(error.status_code, ("http_error", "The request cannot be served"))
-    return problem(error.status_code, code, title, f"{title}.", headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem(error.status_code, code, title, f"{title}.", headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path, as RFC 9110 asks: Starlette names those of one route, and a path may have several."""
+    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
+    routes = request.app.routes
+    return ", ".join(method for method, scope in asked if any(r.matches(scope)[0] is Match.FULL for r in routes))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

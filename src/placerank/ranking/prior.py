@@ -13,8 +13,8 @@ from placerank.ranking.model import Model
 #: refuse what families warn of, and about what a rating point is worth. Judge them on other choices than those.
 _WEIGHTS: Final = {
     **{f"one*{rating}": 0.4 for rating in RATINGS},
-    # A wish met is worth about a rating point.
-    **{f"{wish}*{has}": 0.3 for wish, has in WISHES},
+    # A wish met is worth a rating point and a half: it was asked for.
+    **{f"{wish}*{has}": 0.6 for wish, has in WISHES},
     "one*meals": 0.05,
     # A place at half the price is worth a little more; the budget below is what decides.
     "one*log_price": -0.05,
