@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _SEPARATOR = b",\n"
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def render_place(location_id: int, values: Sequence[float | bool]) -> bytes:
     fields: dict[str, object] = {"location_id": location_id}
     for name, value in zip(PLACE_FIELDS, values, strict=True):
         fields[name] = bool(value) if name in PLACE_FLAGS else float(value)
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False)[1:-1].encode()
+    return _to_json(fields)[1:-1].encode()
 
 
 def render_places(scored: Iterable[tuple[float, bytes]]) -> bytes:
@@ -77,4 +78,4 @@ def ended(task_id: str, status: Status, problem: Problem | None) -> Answer:
 def status_json(task_id: str, task_type: TaskType, status: Status, **more: object) -> bytes:
     """The body of a status reply."""
     body = {"task_id": task_id, "status": status, "type": task_type, **more}
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _to_json(body).encode()

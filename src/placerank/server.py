@@ -61,6 +61,8 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None]) -
         access_log=False,
         log_config=None,
         server_header=False,
+        # Nothing here asks who the client is or how it came.
+        proxy_headers=False,
         backlog=4096,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,

@@ -39,6 +39,8 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
         summary="Ranks every place in the catalogue for a traveller.",
         lifespan=lifespan,
         redirect_slashes=False,
+        # Asked anew with each request whether anybody configured it, which takes as long as a reply from memory.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "MIT"},
     )
     problems.install(app)

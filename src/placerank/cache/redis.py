@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "placerank:finished"
 _ERRORS = (RedisError, OSError, TimeoutError)
+#: Records just read or written are kept here for about so long: status and results are asked one after the other.
+_NEAR_S = 1.0
+_MOST_NEAR = 1_000
 #: After a failure Redis is passed over for this long, so that an outage costs one time-out, not one a call.
 _REST_S = 1.0
 _ID_BYTES = 16
@@ -55,6 +58,38 @@ class _Rest:
         self._until = time.monotonic() + _REST_S
 
 
+class _Near:
+    """Records in memory for a second: two generations, of which the older one is dropped whole."""
+
+    def __init__(self) -> None:
+        self._young: dict[UUID, bytes] = {}
+        self._old: dict[UUID, bytes] = {}
+        self._since = time.monotonic()
+
+    def get(self, task_id: UUID) -> bytes | None:
+        """The record, if it is here."""
+        self._turn()
+        return self._young.get(task_id) or self._old.get(task_id)
+
+    def keep(self, records: Mapping[UUID, bytes]) -> None:
+        """Take records in."""
+        self._turn()
+        self._young.update(records)
+
+    def drop(self, task_ids: Sequence[UUID]) -> None:
+        """Let records go."""
+        for task_id in task_ids:
+            self._young.pop(task_id, None)
+            self._old.pop(task_id, None)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        age = now - self._since
+        if age > _NEAR_S / 2 or len(self._young) > _MOST_NEAR:
+            self._old = self._young if age <= _NEAR_S else {}
+            self._young, self._since = {}, now
+
+
 class RedisApiCache:
     """Redis for an event loop."""
 
@@ -67,6 +102,7 @@ class RedisApiCache:
         # A connection of its own without a read time-out: it waits for announcements.
         self._subscriber = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, health_check_interval=10)
         self._rest = _Rest()
+        self._near = _Near()
         self._listening = False
         self._task: asyncio.Task[None] | None = None
 
@@ -90,14 +126,18 @@ class RedisApiCache:
 
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The records of those tasks that are known to have finished."""
-        if self._rest:
-            return {}
+        near = {task_id: record for task_id in task_ids if (record := self._near.get(task_id)) is not None}
+        asked = [task_id for task_id in task_ids if task_id not in near]
+        if self._rest or not asked:
+            return near
         try:
-            values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in task_ids]))
+            values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in asked]))
         except _ERRORS as error:
             self._rest.after(error)
-            return {}
-        return {task_id: value for task_id, value in zip(task_ids, values, strict=True) if value is not None}
+            return near
+        read = {task_id: value for task_id, value in zip(asked, values, strict=True) if value is not None}
+        self._near.keep(read)
+        return near | read
 
     async def put(self, records: Mapping[UUID, bytes], *, wake: bool) -> None:
         """Remember records; with ``wake`` tell every listener."""
@@ -115,6 +155,7 @@ class RedisApiCache:
 
     async def forget(self, task_ids: Sequence[UUID]) -> None:
         """Drop records."""
+        self._near.drop(task_ids)
         if not task_ids:
             return
         try:

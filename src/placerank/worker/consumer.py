@@ -34,20 +34,21 @@ class Waker:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._woken = False
 
     def wake(self) -> None:
-        """Make the loop turn once; never blocks."""
-        try:
+        """Make the loop turn once; never blocks. Those that come before it has turned share one byte."""
+        if not self._woken:
+            self._woken = True
             self._writer.send(b"\0")
-        except BlockingIOError:
-            # Bytes enough are waiting for it already.
-            return
 
     def attach(self, hub: Any) -> None:
         """Have this loop woken from now on."""
         hub.add_reader(self._reader, self._drain)
 
     def _drain(self) -> None:
+        # First the mark, then the bytes: who comes in between writes one more, and nobody is missed.
+        self._woken = False
         try:
             self._reader.recv(4096)
         except BlockingIOError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Attempts that are written down. The first run, in a batch, is not: a message that was handed back at a shutdown
+#: looks the same as one whose worker died.
+MOST_ATTEMPTS = 3
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _EXPIRED = Problem("deadline_exceeded", "The inference had not started when its deadline passed.")
@@ -34,6 +38,18 @@ _NO_PLACES = Problem("no_places", "The catalogue became empty before the inferen
 
 class Stopping(Exception):
     """The worker is stopping: unfinished work goes back to the queue."""
+
+
+class TooManyAttempts(Exception):
+    """The inference ended its worker each time that it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An inference as it comes from the queue. A redelivered one is run alone, and its attempts are counted."""
+
+    task_id: UUID
+    redelivered: bool = False
 
 
 class InferenceBatch:
@@ -54,23 +70,27 @@ class InferenceBatch:
         """Stop waiting for a database that is away."""
         self._stopping.set()
 
-    def run(self, task_ids: Sequence[UUID]) -> Sequence[None]:
-        """Bring these inferences to their end; raises what scoring raises, and ``Stopping``."""
-        jobs = self._patiently(lambda: self._jobs.read(task_ids))
+    def run(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
+        """Bring these inferences to their end; raises what scoring raises, ``TooManyAttempts`` and ``Stopping``."""
+        jobs = self._patiently(lambda: self._jobs.read([delivery.task_id for delivery in deliveries]))
         if jobs:
             snapshot = self._serving.current(jobs[0].versions)
+            if deliveries[0].redelivered:
+                self._count_attempt(deliveries[0].task_id)
             outcomes, records = self._outcomes(jobs, snapshot)
             self._finish(outcomes, records)
-        return [None] * len(task_ids)
+        return [None] * len(deliveries)
 
     def fail(self, task_id: UUID, problem: Problem) -> None:
         """End one inference with a problem."""
         record = answers.ended(str(task_id), Status.FAILURE, problem).encode()
         self._finish([Outcome(task_id, problem=problem)], {task_id: record})
 
-    def count_attempt(self, task_id: UUID) -> int | None:
-        """Note that a redelivered inference is about to run; none if it has finished."""
-        return self._patiently(lambda: self._jobs.count_attempt(task_id))
+    def _count_attempt(self, task_id: UUID) -> None:
+        # The last thing before it is computed: whatever ends the worker now is counted against this one alone.
+        attempts = self._patiently(lambda: self._jobs.count_attempt(task_id))
+        if attempts is not None and attempts > MOST_ATTEMPTS:
+            raise TooManyAttempts
 
     def _outcomes(self, jobs: Sequence[Job], snapshot: Snapshot) -> tuple[list[Outcome], dict[UUID, bytes]]:
         outcomes: list[Outcome] = []

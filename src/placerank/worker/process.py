@@ -9,7 +9,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import torch
 from celery import signals
@@ -23,7 +23,7 @@ from placerank.worker.batcher import MicroBatcher
 from placerank.worker.consumer import Beat, Waker
 from placerank.worker.dead_letters import DeadLetters
 from placerank.worker.heartbeat import Heartbeat
-from placerank.worker.inference import InferenceBatch
+from placerank.worker.inference import Delivery, InferenceBatch
 from placerank.worker.serving import Serving
 from placerank.worker.tasks import add_inference_task, add_training_task
 from placerank.worker.training import TrainingRun
@@ -66,7 +66,7 @@ def inference_work(runtime: WorkerRuntime) -> Work:
         answer_size=options.answer_size,
         moved=lambda: batcher.moved(),
     )
-    batcher: MicroBatcher[UUID, None] = MicroBatcher(
+    batcher: MicroBatcher[Delivery, None] = MicroBatcher(
         batch.run,
         most=options.batch_size,
         # The setting holds for the calling thread only: without it here OpenMP's idle threads spin.
@@ -80,12 +80,15 @@ def inference_work(runtime: WorkerRuntime) -> Work:
         serving.start()
         batcher.start()
 
-    def stop() -> None:
+    def interrupt() -> None:
         batch.stop()
         serving.stop()
+
+    def stop() -> None:
+        interrupt()
         batcher.stop()
 
-    return Work(app, topology.INFERENCE, options.threads, start, batch.stop, stop)
+    return Work(app, topology.INFERENCE, options.threads, start, interrupt, stop)
 
 
 def training_work(runtime: WorkerRuntime) -> Work:

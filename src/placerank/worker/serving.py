@@ -21,6 +21,7 @@ from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
+from placerank.worker.inference import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,20 +95,25 @@ class Serving:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking for newer versions."""
+        """Stop looking for newer versions, and waiting for the first."""
         self._stopping.set()
         self._wanted.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def current(self, wanted: Versions | None = None) -> Snapshot:
-        """The snapshot to serve; the first one is waited for, the ``wanted`` versions for a moment only."""
+        """The snapshot to serve; the first one is waited for, the ``wanted`` versions for a moment only.
+
+        Raises ``Stopping`` when the worker stops before there is a first one.
+        """
         with self._changed:
             if self._snapshot is None:
                 self._changed.wait_for(lambda: self._snapshot is not None or self._stopping.is_set())
-            if wanted is not None and self._is_behind(wanted):
+            if wanted is not None and self._is_behind(wanted) and not self._stopping.is_set():
                 self._wanted.set()
-                self._changed.wait_for(lambda: not self._is_behind(wanted), _PATIENCE_S)
+                self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), _PATIENCE_S)
             if self._snapshot is None:
-                raise RuntimeError("the worker is stopping")
+                raise Stopping("there is no model to serve yet")
             return self._snapshot
 
     def _is_behind(self, wanted: Versions) -> bool:

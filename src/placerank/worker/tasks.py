@@ -12,7 +12,7 @@ from placerank.domain import Problem
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.worker.consumer import Request
-from placerank.worker.inference import Stopping
+from placerank.worker.inference import Delivery, Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Attempts that are written down. The first run, in a batch, is not: a message that was handed back at a shutdown
-#: looks the same as one whose worker died.
-MOST_ATTEMPTS = 3
-
 _KILLER = Problem("too_many_attempts", "The inference ended its worker each time that it ran.")
 _FAILED = Problem("inference_failed", "The inference failed; the worker's log says why.")
 
 
 def add_inference_task(
-    app: Celery, batcher: MicroBatcher[UUID, None], batch: InferenceBatch, letters: DeadLetters
+    app: Celery, batcher: MicroBatcher[Delivery, None], batch: InferenceBatch, letters: DeadLetters
 ) -> None:
     """The task behind the inference queue."""
 
@@ -47,17 +43,12 @@ def add_inference_task(
         """Rank every place for the traveller of this inference."""
         inference, redelivered = UUID(task_id), bool(self.request.delivery_info.get("redelivered"))
         try:
-            if redelivered:
-                attempts = batch.count_attempt(inference)
-                if attempts is None:
-                    return
-                if attempts > MOST_ATTEMPTS:
-                    log.error("inference %s: %s", inference, _KILLER.detail)
-                    give_up(inference, _KILLER)
-                    return
-            batcher.submit(inference, alone=redelivered).result()
+            batcher.submit(Delivery(inference, redelivered), alone=redelivered).result()
         except Stopping as error:
             raise Reject(error, requeue=True) from error
+        except TooManyAttempts:
+            log.error("inference %s: %s", inference, _KILLER.detail)  # noqa: TRY400 - there is no trace of a death
+            give_up(inference, _KILLER)
         except Exception:
             log.exception("inference %s failed", inference)
             give_up(inference, _FAILED)

@@ -60,8 +60,8 @@ WHERE id = :id AND finished_at IS NULL
 RETURNING id;
 
 -- name: release_training!
--- Given up unfinished, for the next worker.
-UPDATE trainings SET lease_until = NULL WHERE id = :id AND finished_at IS NULL;
+-- Given up unfinished, for the next worker. Handing back is no attempt.
+UPDATE trainings SET lease_until = NULL, attempts = attempts - 1 WHERE id = :id AND finished_at IS NULL;
 
 -- name: finish_training
 UPDATE trainings
