@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 # The tools are no part of the package that is installed.
@@ -14,8 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.services import Services, ServiceUnavailable, start
 
+from placerank import addresses
+from placerank.db.migrate import migrate
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+#: Redis has sixteen databases; tests take turns, and leave the first two alone.
+_CACHES = itertools.cycle(range(2, 16))
 
 
 def in_ci() -> bool:
@@ -35,3 +45,55 @@ def services() -> Iterator[Services]:
         pytest.skip(str(missing))
     with found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def template_database(services: Services) -> str:
+    """The name of a migrated database, for copies; nobody stays connected to it."""
+    name = f"template_{secrets.token_hex(4)}"
+    migrate(addresses.postgresql(services.create_database(name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def new_database(services: Services, template_database: str) -> Iterator[Callable[[], str]]:
+    """Makes migrated databases, each another one; those on somebody's server are dropped at the end."""
+    server, made = addresses.postgresql(services.database_url), [template_database]
+
+    def make() -> str:
+        made.append(f"test_{secrets.token_hex(4)}")
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {made[-1]} TEMPLATE {template_database}".encode())
+        return urlsplit(server)._replace(path=f"/{made[-1]}").geturl()
+
+    yield make
+    if services.owned("postgresql"):
+        return
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """A fresh migrated database."""
+    return new_database()
+
+
+@pytest.fixture
+def broker_url(services: Services) -> str:
+    """A fresh virtual host with the project's queues."""
+    if services.management_url is None:
+        pytest.skip("the broker's management interface is not known")
+    return addresses.amqp(services.create_vhost(f"test_{secrets.token_hex(4)}"))
+
+
+@pytest.fixture
+def cache_url(services: Services) -> str:
+    """A database of its own in Redis, empty."""
+    import redis
+
+    url = urlsplit(services.cache_url)._replace(path=f"/{next(_CACHES)}").geturl()
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from placerank.db.migrate import migrate
 from placerank.server import check_port, serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from placerank.db.catalogue import CatalogueRepository
     from placerank.runtime import RelayRuntime
     from placerank.settings import Settings
+    from placerank.worker.process import WorkerThread
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +69,19 @@ def _serve(settings: Settings, stack: ExitStack, ready: Callable[[int], None]) -
     cache, publisher = MemoryCache(), MemoryPublisher()
     workers = runtime.worker_runtime(settings, cache=cache)
     stack.callback(workers.database.close)
-    for work in (inference_work(workers), training_work(workers)):
-        thread = WorkerThread(work)
+    threads = [WorkerThread(inference_work(workers)), WorkerThread(training_work(workers))]
+    for thread in threads:
         thread.start()
-        stack.callback(thread.stop)
+    # Side by side: each takes a second or two, in which Celery's own threads come to their end.
+    stack.callback(_stop_all, threads)
     app = create_app(runtime.api_runtime(settings, cache=cache, publisher=publisher))
     _relay_along(app, runtime.relay_runtime(settings, publisher=publisher))
     return serve(app, settings.api.host, settings.api.port, ready)
+
+
+def _stop_all(threads: Sequence[WorkerThread]) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda thread: thread.stop(), threads))
 
 
 def _relay_along(app: FastAPI, relaying: RelayRuntime) -> None:

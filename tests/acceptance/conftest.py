@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.acceptance.harness import Cluster, Embedded
+from tests.acceptance.harness import EMBEDDED_STOP_S, Cluster, Embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def whole_cluster(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """API, relay and both workers as processes, with the demo's catalogue."""
     cluster = Cluster(services, "acceptance", tmp_path_factory.mktemp("cluster"), redis_database=1)
-    cluster.run("migrate")
     try:
+        # Workers take the longest to start, and wait for a schema that is not there yet.
         cluster.start_worker("inference")
         cluster.start_worker("training")
+        cluster.run("migrate")
         cluster.start("relay", "relay")
         cluster.start_api()
         cluster.run("places", "demo")
@@ -41,13 +42,13 @@ def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """``placerank run`` in a folder of its own."""
+    """``placerank run`` in a folder of its own: used once, ended by Ctrl-C, and now in its second life."""
     embedded = Embedded(tmp_path_factory.mktemp("embedded"))
     try:
+        embedded.live_once()
         embedded.start()
         embedded.wait_until_ready()
-        embedded.api.answer()
         yield embedded
-        embedded.process.stop()
+        embedded.process.stop(within_s=EMBEDDED_STOP_S)
     finally:
         embedded.close()

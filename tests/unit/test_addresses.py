@@ -81,7 +81,10 @@ def test_a_wrong_address_gets_a_sentence(normalise: object, wrong: str, says: st
         ("amqp://me:secret@mq:5672/trips", "amqp://me:***@mq:5672/trips"),
         ("redis://:secret@cache/0", "redis://:***@cache/0"),
         ("redis://cache/0", "redis://cache/0"),
-        ("postgresql://me:sec%40ret@[::1]:5432/trips?sslmode=require", "postgresql://me:***@[::1]:5432/trips?sslmode=require"),
+        (
+            "postgresql://me:sec%40ret@[::1]:5432/trips?sslmode=require",
+            "postgresql://me:***@[::1]:5432/trips?sslmode=require",
+        ),
         ("postgresql://[secret", "***"),
     ],
 )

@@ -85,7 +85,7 @@ class CatalogueRepository:
             ):
                 yield connection
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"The database cannot be reached: {str(error).strip()}") from error
+            raise DatabaseUnavailable(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         except psycopg.errors.UndefinedTable as error:
             raise DatabaseUnavailable("The database has no tables yet: run placerank migrate.") from error
 

@@ -37,7 +37,7 @@ def migrate(database_url: str) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except OperationalError as error:
-        raise DatabaseAway(str(error.orig).strip()) from error
+        raise DatabaseAway(" ".join(str(error.orig).split())) from error
     return HEAD
 
 
@@ -49,5 +49,5 @@ def _is_up_to_date(database_url: str) -> bool:
     except psycopg.errors.UndefinedTable:
         return False
     except psycopg.OperationalError as error:
-        raise DatabaseAway(str(error).strip()) from error
+        raise DatabaseAway(" ".join(str(error).split())) from error
     return row is not None and str(row[0]) >= HEAD

@@ -76,7 +76,7 @@ class AsyncDatabase:
         try:
             return task.result()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            log.warning("database: %s: %s", type(error).__name__, str(error).strip())
+            log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
             raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
 
     @asynccontextmanager
@@ -86,7 +86,7 @@ class AsyncDatabase:
             async with self._pool.connection() as connection, connection.transaction():
                 yield AsyncTransaction(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise DatabaseUnavailable(f"The database cannot be reached at the moment: {str(error).strip()}") from error
+            raise DatabaseUnavailable(f"The database cannot be reached at the moment: {error}") from error
 
     async def schema_revision(self) -> str:
         """The revision that the database is at; empty before the first migration."""

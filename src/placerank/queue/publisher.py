@@ -12,6 +12,7 @@ import aiormq.connection
 from aio_pika.exceptions import AMQPError
 
 from placerank.queue import message, topology
+from placerank.queue.ending import told_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,7 @@ class AmqpPublisher:
 
     async def _keep_connected(self) -> None:
         attempt = 0
-        while True:
+        while not told_to_end():
             try:
                 closed = await self._connect()
             except _BROKER_ERRORS as error:
@@ -143,8 +144,10 @@ class AmqpPublisher:
                     log.warning("broker: no connection, trying on: %s", error)
                 attempt += 1
                 await self._disconnect()
-                await asyncio.sleep(pause)
+                await asyncio.sleep(0 if told_to_end() else pause)
                 continue
+            if told_to_end():
+                return
             log.info("broker: connected")
             attempt = 0
             await closed.wait()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from placerank.errors import DatabaseUnavailable
 from placerank.queue import topology
+from placerank.queue.ending import told_to_end
 from placerank.queue.message import TaskMessage
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Relay:
     async def run(self) -> None:
         """Relay until cancelled, through outages of the database and the broker."""
         pause = self._interval_s
-        while True:
+        while not told_to_end():
             try:
                 count = await self.relay_once() if self._publisher.connected else 0
                 pause = self._interval_s
@@ -68,7 +69,7 @@ class Relay:
                 log.warning("relay: %s", error)
                 count, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
             # A full batch means that more is waiting: no pause then.
-            if count < self._batch:
+            if count < self._batch and not told_to_end():
                 await asyncio.sleep(pause)
 
     async def relay_once(self) -> int:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import torch
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 
 from placerank.db.jobs import JobRepository
@@ -111,6 +112,8 @@ def run(work: Work) -> int:
     """Work until SIGTERM or Ctrl-C; finishes what runs, hands the rest back, returns the exit code."""
     # Running as root is dangerous with pickle, which nothing here accepts.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    # It announces another default for a setting that is set.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_shutting_down.connect(lambda **_: work.interrupt(), weak=False)
     work.start()

@@ -10,7 +10,7 @@ from placerank.api.preferences import LONGEST_WAIT_S, Preferences, preferences
 @pytest.mark.parametrize(
     ("header", "respond_async", "wait_s"),
     [
-        (None, False, None),
+        ([], False, None),
         ("", False, None),
         ("respond-async", True, None),
         ("wait=10", False, 10),
@@ -28,6 +28,7 @@ from placerank.api.preferences import LONGEST_WAIT_S, Preferences, preferences
         ("wait=61", False, LONGEST_WAIT_S),
         ("wait=999999999", False, LONGEST_WAIT_S),
         ("wait=99999999999999999999999", False, LONGEST_WAIT_S),
+        (["respond-async", "wait=10"], True, 10),
         # Only the first of several is considered.
         ("wait=5, wait=20", False, 5),
         # What is wrong, or means something else, is left out.
@@ -47,13 +48,14 @@ from placerank.api.preferences import LONGEST_WAIT_S, Preferences, preferences
         ("wait=soon, respond-async", True, None),
     ],
 )
-def test_a_header_is_read_as_the_rfc_says(header: str | None, respond_async: bool, wait_s: int | None) -> None:
-    assert preferences(header) == Preferences(respond_async, wait_s)
+def test_a_header_is_read_as_the_rfc_says(header: str | list[str], respond_async: bool, wait_s: int | None) -> None:
+    headers = [header] if isinstance(header, str) else header
+    assert preferences(headers) == Preferences(respond_async, wait_s)
 
 
 def test_a_long_wrong_header_is_read_at_once() -> None:
-    assert preferences("a" * 50_000 + "=" + '"' * 50_000) == Preferences()
-    assert preferences(";" * 50_000) == Preferences()
+    assert preferences(["a" * 50_000 + "=" + '"' * 50_000]) == Preferences()
+    assert preferences([";" * 50_000, "\\" * 50_000, 'x="' + "\\" * 50_000]) == Preferences()
 
 
 def test_what_was_applied_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,9 @@ from placerank.domain import TaskType
 from placerank.queue import topology
 from placerank.queue.celery_app import make_app
 from placerank.queue.message import TaskMessage
-from placerank.queue.topology import WorkQueue
+
+if TYPE_CHECKING:
+    from placerank.queue.topology import WorkQueue
 
 TASK = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -1,0 +1,232 @@
+"""Everything in one process and one folder, and the command line beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from tests.acceptance.harness import (
+    PLACE_FIELDS,
+    Embedded,
+    clean_environment,
+    command,
+    eventually,
+    problem,
+    traveller,
+)
+
+from placerank import places_file, synthetic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from placerank.domain import Place
+
+DEMO_PLACES = 210
+
+
+def places_command(embedded: Embedded, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return command("places", *map(str, arguments), "--data-dir", str(embedded.data_dir))
+
+
+def write_without_ids(path: Path, places: list[Place]) -> Path:
+    """A TSV as people have it: with a header, without ids."""
+    columns = PLACE_FIELDS[1:]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([getattr(one, name) for name in columns] for one in places)
+    return path
+
+
+def catalogue(embedded: Embedded) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = embedded.api.http.get("/content/locations", params={"limit": 1000}).json()
+    return found
+
+
+class TestLives:
+    def test_a_restart_finds_everything_again(self, embedded: Embedded) -> None:
+        api, kept = embedded.api, embedded.first["answered"]
+        assert api.status(kept["task_id"])["model_version"] == kept["model_version"]
+        assert api.results(kept["task_id"]) == kept["results"]
+        assert api.info()["locations"] == DEMO_PLACES == embedded.first["info"]["locations"]
+        assert api.info()["users"] >= embedded.first["info"]["users"] == 1
+        assert api.user_of("first")
+        chosen = [row for row in api.http.get(f"/content/results/{kept['task_id']}").json() if row["chosen"]]
+        assert [row["position"] for row in chosen] == [2]
+        assert api.http.get("/models").json() == embedded.first["models"]
+        again = api.answer(traveller(user_id="first"))
+        assert again["model_version"] == kept["model_version"]
+
+    def test_a_training_on_a_single_choice_says_so(self, embedded: Embedded) -> None:
+        trained = embedded.first["trained"]
+        assert (trained["status"], trained["error"]["code"]) == ("FAILURE", "not_enough_data")
+
+    def test_the_only_model_keeps_its_share(self, embedded: Embedded) -> None:
+        (model,) = embedded.api.http.get("/models").json()
+        assert model["share"] == 100
+        problem(embedded.api.http.put(f"/models/{model['id']}/share", json={"share": 40}), 409, "share_conflict")
+
+    def test_it_prints_its_address_and_a_call_that_works(self, embedded: Embedded, tmp_path: Path) -> None:
+        said = embedded.process.output
+        assert f"http://127.0.0.1:{embedded.port}" in said
+        call = said[said.rindex("curl ") : said.rindex("\n\nCtrl-C")]
+        answered = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=True, timeout=30)
+        assert len(json.loads(answered.stdout)["results"]) == 10
+
+    def test_a_second_one_in_the_same_folder(self, embedded: Embedded) -> None:
+        ended = command("run", "--port", "0", "--data-dir", str(embedded.data_dir))
+        assert ended.returncode == 1
+        assert len(ended.stderr.strip().splitlines()) == 1
+        assert str(embedded.data_dir) in ended.stderr
+        assert embedded.api.answer()
+
+    def test_a_port_that_is_taken(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            ended = command("run", "--port", str(port), "--data-dir", str(tmp_path / "data"))
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+        assert str(port) in ended.stderr
+        assert not (tmp_path / "data").exists()
+
+
+class TestPlaces:
+    def test_an_import_is_served_without_a_restart(self, embedded: Embedded, tmp_path: Path) -> None:
+        places = synthetic.places(321, 5)
+        ended = places_command(embedded, "import", write_without_ids(tmp_path / "mine.tsv", places))
+        assert ended.returncode == 0, ended.stderr
+        assert "321" in ended.stdout
+        rows = catalogue(embedded)
+        assert [row["location_id"] for row in rows] == list(range(1, 322))
+        assert [row["price"] for row in rows] == [one.price for one in places]
+        mine = {one.price for one in places}
+        eventually(lambda: {one["price"] for one in embedded.api.answer()["results"]} <= mine)
+        # What was shown before is still what was shembedded.
+        assert embedded.api.results(embedded.first["answered"]["task_id"]) == embedded.first["answered"]["results"]
+
+    def test_rows_without_ids_are_appended(self, embedded: Embedded, tmp_path: Path) -> None:
+        before = embedded.api.info()["locations"]
+        top = max(row["location_id"] for row in catalogue(embedded))
+        ended = places_command(embedded, "import", write_without_ids(tmp_path / "more.tsv", synthetic.places(5, 6)))
+        assert ended.returncode == 0, ended.stderr
+        rows = catalogue(embedded)
+        assert len(rows) == before + 5
+        assert [row["location_id"] for row in rows[-5:]] == list(range(top + 1, top + 6))
+
+    def test_a_file_with_bad_rows_is_not_imported(self, embedded: Embedded, tmp_path: Path) -> None:
+        file = write_without_ids(tmp_path / "bad.tsv", synthetic.places(20, 7))
+        lines = file.read_text().splitlines()
+        for line, value in ((3, "a lot"), (11, "-5"), (17, "nan")):
+            cells = lines[line - 1].split("\t")
+            cells[PLACE_FIELDS.index("price") - 1] = value
+            lines[line - 1] = "\t".join(cells)
+        lines[18] = "too\tfew"
+        file.write_text("\n".join(lines) + "\n")
+        before = catalogue(embedded)
+        ended = places_command(embedded, "import", file)
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        for line in (3, 11, 17, 19):
+            assert f"line {line}" in ended.stderr
+        assert "line 4" not in ended.stderr
+        assert catalogue(embedded) == before
+        skipped = places_command(embedded, "import", "--skip-bad", file)
+        assert skipped.returncode == 0, skipped.stderr
+        assert embedded.api.info()["locations"] == len(before) + 16
+
+    def test_what_is_exported_can_replace_everything(self, embedded: Embedded, tmp_path: Path) -> None:
+        places = synthetic.places(50, 8)
+        first, second = tmp_path / "first.csv.gz", tmp_path / "second.jsonl"
+        places_file.write_places(first, places)
+        assert places_command(embedded, "import", "--replace", first).returncode == 0
+        assert catalogue(embedded) == [{name: getattr(one, name) for name in PLACE_FIELDS} for one in places]
+        eventually(lambda: all(one["location_id"] <= 50 for one in embedded.api.answer()["results"]))
+        assert places_command(embedded, "export", second).returncode == 0
+        # Other places come in between, so that the second import has everything to do.
+        write_without_ids(tmp_path / "between.tsv", synthetic.places(70, 9))
+        assert places_command(embedded, "import", "--replace", tmp_path / "between.tsv").returncode == 0
+        assert embedded.api.info()["locations"] == 70
+        assert places_command(embedded, "import", "--replace", second).returncode == 0
+        assert catalogue(embedded) == [{name: getattr(one, name) for name in PLACE_FIELDS} for one in places]
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("empty.csv", b""), ("header.csv", b"price\n1\n"), ("noise.csv", bytes(range(256)) * 9)]
+    )
+    def test_files_that_are_none(self, embedded: Embedded, tmp_path: Path, name: str, content: bytes) -> None:
+        before = embedded.api.info()["locations"]
+        (tmp_path / name).write_bytes(content)
+        ended = places_command(embedded, "import", "--replace", tmp_path / name)
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        assert name in ended.stderr
+        assert embedded.api.info()["locations"] == before
+
+
+class TestSettings:
+    """Here that every command asks for them, and how it ends; which ones are wrong is told elsewhere."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "variable", "environment"),
+        [
+            ("api", "PLACERANK_API__PORT", {"PLACERANK_API__PORT": "abc"}),
+            ("api", "PLACERANK_API__PROT", {"PLACERANK_API__PROT": "8000"}),
+            ("migrate", "DATABASE_URL", {"DATABASE_URL": "nonsense"}),
+            ("relay", "CELERY_BROKER_URL", {"CELERY_BROKER_URL": "redis://localhost"}),
+            ("worker --queue inference", "CELERY_BACKEND_URL", {"CELERY_BACKEND_URL": "redis://localhost/zero"}),
+            ("worker --queue training", "PLACERANK_WORKER__THREADS", {"PLACERANK_WORKER__THREADS": "8"}),
+            ("run", "PLACERANK_API__ADMIN_KEYS", {"PLACERANK_API__KEYS": "one,two"}),
+            ("config", "PLACERANK_INFERENCE__ANSWER_SIZE", {"PLACERANK_INFERENCE__ANSWER_SIZE": "101"}),
+        ],
+    )
+    def test_a_wrong_one_stops_the_start_with_a_sentence(
+        self, arguments: str, variable: str, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        ended = command(*arguments.split(), environment=environment, cwd=tmp_path)
+        assert ended.returncode == 2
+        assert variable in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+        assert ended.stdout == ""
+        assert list(tmp_path.iterdir()) == []
+
+    def test_config_prints_what_is_in_force_and_hides_secrets(self) -> None:
+        secret = uuid4().hex
+        environment = {
+            "DATABASE_URL": f"postgresql+psycopg2://me:{secret}@db:5433/x",
+            "CELERY_BROKER_URL": f"pyamqp://me:{secret}@mq//",
+            "CELERY_BACKEND_URL": f"redis://:{secret}@cache/3",
+            "PLACERANK_API__KEYS": secret,
+            "PLACERANK_API__ADMIN_KEYS": secret,
+            "PLACERANK_WORKER__BATCH_SIZE": "32",
+        }
+        ended = command("config", environment=environment)
+        assert ended.returncode == 0, ended.stderr
+        assert secret not in ended.stdout + ended.stderr
+        for variable in (*environment, "PLACERANK_API__PORT"):
+            assert variable in ended.stdout
+        assert "PLACERANK_WORKER__BATCH_SIZE=32 " in ended.stdout
+        assert "postgresql://me:***@db:5433/x" in ended.stdout
+
+
+def test_the_api_never_loads_what_only_workers_need() -> None:
+    """In a process of its own: this one has loaded them all."""
+    code = """
+import sys
+from placerank import runtime, settings, server
+from placerank.api.app import create_app
+create_app(runtime.api_runtime(settings.load()))
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(ended.stdout.split())
+    assert "fastapi" in loaded
+    assert not loaded & {"torch", "numpy", "pandas", "sklearn", "scipy", "celery", "kombu", "safetensors"}

@@ -1,0 +1,330 @@
+"""Trainings on what is stored: they register what they learn, and survive their workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.broker import Vhost
+from tests.integration.support import eventually, opened, places, rows, shown, soon, thread_database, value
+from tests.integration.workers import Workers, stop
+
+from placerank import synthetic
+from placerank.db.catalogue import CatalogueRepository
+from placerank.db.inferences import InferenceRepository, Selection, Start
+from placerank.db.jobs import JobRepository, Outcome
+from placerank.db.learning import LearningRepository, NewVersion
+from placerank.db.models import ModelRepository
+from placerank.db.trainings import TrainingRepository, TrainingStanding, TrainingStart
+from placerank.domain import NOTHING_CHOSEN, Status, new_task_id
+from placerank.errors import NotFound, ShareConflict
+from placerank.queue import topology
+from placerank.queue.publisher import AmqpPublisher
+from placerank.queue.relay import Relay
+from placerank.ranking.model import Model
+from placerank.ranking.prior import prior
+from placerank.worker.inference import Stopping
+from placerank.worker.serving import ensure_first_model
+from placerank.worker.training import TrainingRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+    from tools.services import Services
+
+    from placerank.db.pool import Database
+
+LISTS, PLACES, SEED = 300, 60, 5
+
+
+async def answer_lists(url: str, count: int) -> None:
+    """Travellers who asked, looked and chose."""
+    lists = list(synthetic.shown_lists(LISTS, PLACES, SEED))[:count]
+    starts = [
+        Start(new_task_id(), json.dumps(asdict(traveller), default=str).encode(), identity, identity)
+        for traveller, identity, _, _ in lists
+    ]
+    worker = thread_database(url)
+    async with opened(url) as database:
+        inferences = InferenceRepository(database)
+        await inferences.start(starts)
+        JobRepository(worker).finish(
+            [
+                Outcome(start.task_id, shown=shown([place.location_id for place in seen]))
+                for start, (_, _, seen, _) in zip(starts, lists, strict=True)
+            ]
+        )
+        await inferences.select(
+            [
+                Selection(start.task_id, NOTHING_CHOSEN if chosen < 0 else seen[chosen].location_id)
+                for start, (_, _, seen, chosen) in zip(starts, lists, strict=True)
+            ]
+        )
+    worker.close()
+
+
+@pytest.fixture(scope="module")
+def learned_from(new_database: Callable[[], str]) -> str:
+    """A database with answered lists; every test of this module trains on it."""
+    url = new_database()
+    # The lists' own catalogue.
+    CatalogueRepository(url).put(places(PLACES, SEED))
+    asyncio.run(answer_lists(url, LISTS))
+    return url
+
+
+@pytest.fixture
+def url(learned_from: str) -> str:
+    for table in ("models", "datasets", "trainings"):
+        rows(learned_from, f"DELETE FROM {table}")
+    return learned_from
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    found = thread_database(url)
+    yield found
+    found.close()
+
+
+def training(database: Database, *, min_lists: int = 30, lease_s: float = 30) -> TrainingRun:
+    return TrainingRun(LearningRepository(database), min_lists=min_lists, max_lists=10_000, lease_s=lease_s)
+
+
+def begun(url: str, **options: Any) -> UUID:
+    training_id = new_task_id()
+
+    async def commit() -> None:
+        async with opened(url) as database:
+            assert await TrainingRepository(database).start(TrainingStart(training_id, options))
+
+    asyncio.run(commit())
+    return training_id
+
+
+def standing(url: str, training_id: UUID) -> TrainingStanding:
+    async def read() -> TrainingStanding | None:
+        async with opened(url) as database:
+            return await TrainingRepository(database).standing(training_id)
+
+    found = asyncio.run(read())
+    assert found is not None
+    return found
+
+
+def shares(url: str) -> dict[str, int]:
+    return {row["version"]: row["use_percentage"] for row in rows(url, "SELECT version, use_percentage FROM models")}
+
+
+def test_a_worker_trains_registers_and_puts_to_use(
+    url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
+) -> None:
+    vhost = Vhost(services, broker_url)
+    workers = Workers({"DATABASE_URL": url, "CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url}, tmp_path)
+    training_id = begun(url, seed=3)
+
+    async def relayed() -> None:
+        publisher = AmqpPublisher(vhost.url)
+        await publisher.open()
+        async with opened(url) as database:
+            relay = Relay(database, publisher, interval_s=0.05, grace_s=0, lost_after_s=60, batch=10)
+            await soon(lambda: publisher.connected)
+            assert await relay.relay_once() == 1
+        await publisher.close()
+
+    asyncio.run(relayed())
+    try:
+        worker = workers.start("training")
+        eventually(lambda: standing(url, training_id).status.finished, within_s=30)
+        stop(worker)
+    finally:
+        workers.end()
+    found = standing(url, training_id)
+    assert found.status is Status.SUCCESS
+    assert found.progress == 1
+    assert found.metrics is not None
+    (dataset,) = rows(url, "SELECT * FROM datasets")
+    assert (dataset["training_id"], dataset["lists"], dataset["seed"]) == (training_id, LISTS, 3)
+    assert len(dataset["task_ids"]) == LISTS
+    (version,) = rows(url, "SELECT * FROM models WHERE version = %s", found.model_version)
+    assert (version["use_percentage"], version["dataset_id"]) == (100, dataset["id"])
+    assert version["metrics"]["log_loss"] == found.metrics["log_loss"]
+    assert vhost.depth(topology.TRAINING.name) == 0
+
+
+def register_contrary(url: str) -> None:
+    """A model in use that judges everything the wrong way round."""
+    good = prior()
+    contrary = Model(good.kind, -good.weights, {}, good.normaliser)
+    rows(
+        url,
+        "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES (%s, %s, %s, 100)",
+        contrary.kind,
+        contrary.digest,
+        contrary.to_artifact(),
+    )
+
+
+def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    first, second = begun(url, seed=1), begun(url, seed=1)
+    training(database).run(first)
+    learned = standing(url, first).model_version
+    assert learned is not None
+    assert shares(url) == {contrary: 0, learned: 100}
+    # The same lists again: judged on travellers that it has not seen, it is no better than one that has.
+    training(database).run(second)
+    again = standing(url, second).model_version
+    assert again is not None
+    assert shares(url) == {contrary: 0, learned: 100, again: 0}
+
+
+def test_the_same_lists_and_seed_give_the_same_model(url: str, database: Database) -> None:
+    for _ in range(2):
+        training(database).run(begun(url, seed=4))
+    assert len(rows(url, "SELECT DISTINCT digest FROM models")) == 1
+    assert len(rows(url, "SELECT DISTINCT digest FROM datasets")) == 1
+
+
+def test_too_few_answers_end_it_with_a_reason(url: str, database: Database) -> None:
+    training_id = begun(url)
+    training(database, min_lists=LISTS + 1).run(training_id)
+    found = standing(url, training_id)
+    assert found.status is Status.FAILURE
+    assert found.problem is not None
+    assert found.problem.code == "not_enough_data"
+    assert str(LISTS) in found.problem.detail
+    assert shares(url) == {}
+
+
+def test_only_the_newest_lists_are_read(url: str, database: Database) -> None:
+    training(database).run(begun(url, max_lists=50))
+    newest = rows(url, "SELECT id FROM inferences ORDER BY user_id DESC LIMIT 50")
+    assert {*value(url, "SELECT task_ids FROM datasets")} == {row["id"] for row in newest}
+
+
+def test_a_dead_worker_s_lease_is_waited_for(url: str, database: Database) -> None:
+    training_id = begun(url)
+    # It took the training, and was never heard of again.
+    assert LearningRepository(database).claim(training_id, 1.0) is not None
+    lease_ends = value(url, "SELECT lease_until FROM trainings WHERE id = %s", training_id)
+    training(database).run(training_id)
+    (ended,) = rows(url, "SELECT status, attempts, finished_at FROM trainings WHERE id = %s", training_id)
+    assert (ended["status"], ended["attempts"]) == ("SUCCESS", 2)
+    assert ended["finished_at"] > lease_ends
+
+
+def test_a_living_worker_keeps_its_training(url: str, database: Database) -> None:
+    training_id, learning = begun(url), LearningRepository(database)
+    assert learning.claim(training_id, 30) is not None
+    second = training(database)
+    ended: list[BaseException] = []
+
+    def try_it() -> None:
+        try:
+            second.run(training_id)
+        except Stopping as stopping:
+            ended.append(stopping)
+
+    thread = threading.Thread(target=try_it)
+    thread.start()
+    learning.report(training_id, 0.5, 30)
+    found = standing(url, training_id)
+    assert (found.status, found.progress) == (Status.STARTED, 0.5)
+    second.stop()
+    thread.join(10)
+    assert len(ended) == 1
+    assert value(url, "SELECT attempts FROM trainings WHERE id = %s", training_id) == 1
+
+
+def test_stopping_hands_it_back_and_is_no_attempt(url: str, database: Database) -> None:
+    training_id = begun(url)
+    for _ in range(5):
+        stopped = training(database)
+        stopped.stop()
+        with pytest.raises(Stopping):
+            stopped.run(training_id)
+        (row,) = rows(url, "SELECT attempts, lease_until FROM trainings WHERE id = %s", training_id)
+        assert (row["attempts"], row["lease_until"]) == (0, None)
+    training(database).run(training_id)
+    assert standing(url, training_id).status is Status.SUCCESS
+
+
+def test_one_that_keeps_killing_its_worker_is_given_up(url: str, database: Database) -> None:
+    training_id, learning = begun(url), LearningRepository(database)
+    for _ in range(3):
+        assert learning.claim(training_id, 0) is not None
+    training(database).run(training_id)
+    found = standing(url, training_id)
+    assert found.problem is not None
+    assert found.problem.code == "too_many_attempts"
+
+
+def test_a_training_that_ended_registers_nothing_more(url: str, database: Database) -> None:
+    training_id, learning = begun(url), LearningRepository(database)
+    version = NewVersion(
+        "logit", "d", b"artifact", {"log_loss": 1.0}, promote=True, seed=0, dataset_digest="d", task_ids=[]
+    )
+    assert learning.register(training_id, version) is not None
+    before = shares(url)
+    assert learning.register(training_id, version) is None
+    assert shares(url) == before
+    assert value(url, "SELECT count(*) FROM datasets") == 1
+    training(database).run(training_id)
+    assert shares(url) == before
+
+
+def test_an_unknown_training_is_passed_over(database: Database) -> None:
+    training(database).run(new_task_id())
+
+
+async def test_shares_are_set_one_after_the_other_and_stay_100(url: str, database: Database) -> None:
+    ensure_first_model(database)
+    rows(
+        url,
+        "INSERT INTO models (kind, digest, artifact) SELECT kind, digest, artifact FROM models, generate_series(1, 3)",
+    )
+    ids = [row["id"] for row in rows(url, "SELECT id FROM models")]
+    version = value(url, "SELECT models FROM versions")
+    async with opened(url, pool_size=8) as pool:
+        registry = ModelRepository(pool)
+        await asyncio.gather(*(registry.set_share(ids[n % 4], (n * 17) % 101) for n in range(40)))
+        assert sum(shares(url).values()) == 100
+        assert value(url, "SELECT models FROM versions") == version + 40
+        with pytest.raises(NotFound):
+            await registry.set_share(ids[-1] + 1000, 10)
+
+
+async def test_the_only_version_cannot_give_up_its_share(url: str, database: Database) -> None:
+    ensure_first_model(database)
+    (row,) = rows(url, "SELECT id FROM models")
+    async with opened(url) as pool:
+        with pytest.raises(ShareConflict):
+            await ModelRepository(pool).set_share(row["id"], 50)
+    assert [*shares(url).values()] == [100]
+
+
+def test_the_same_key_starts_one_training(url: str) -> None:
+    async def start_twice() -> list[bool]:
+        async with opened(url) as database:
+            repository = TrainingRepository(database)
+            starts = [TrainingStart(new_task_id(), {}, "me", "key", "digest") for _ in range(6)]
+            return list(await asyncio.gather(*(repository.start(start) for start in starts)))
+
+    assert sorted(asyncio.run(start_twice())) == [False] * 5 + [True]
+    assert value(url, "SELECT count(*) FROM trainings") == 1
+
+
+def test_lists_are_read_as_they_were_answered(url: str, database: Database) -> None:
+    answered = LearningRepository(database).lists(10_000)
+    wanted = list(synthetic.shown_lists(LISTS, PLACES, SEED))
+    assert [one.chosen for one in answered] == [chosen for _, _, _, chosen in wanted]
+    assert [one.traveller for one in answered] == [traveller for traveller, _, _, _ in wanted]
+    assert [len(one.places) for one in answered] == [10] * LISTS
