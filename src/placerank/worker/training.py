@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from placerank.db.learning import NewVersion
-from placerank.domain import Problem
+from placerank.domain import PLACE_FIELDS, Problem
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.lists import ShownLists
 from placerank.ranking.model import Model
@@ -139,7 +139,7 @@ def shown_lists(answered: Sequence[AnsweredList]) -> ShownLists:
         travellers=[one.traveller for one in answered],
         identities=[one.identity for one in answered],
         places=np.array([place for one in answered for place in one.places], dtype=np.float64).reshape(
-            sum(lengths), -1
+            sum(lengths), len(PLACE_FIELDS)
         ),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         chosen=np.array([one.chosen for one in answered], dtype=np.int64),
