@@ -141,7 +141,7 @@ def test_a_worker_trains_registers_and_puts_to_use(
     asyncio.run(relayed())
     try:
         worker = workers.start("training")
-        eventually(lambda: standing(url, training_id).status.finished, within_s=30)
+        eventually(lambda: value(url, "SELECT finished_at FROM trainings"), within_s=30)
         stop(worker)
     finally:
         workers.end()
