@@ -10,8 +10,8 @@ from placerank import settings
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 HEAD = """# Settings
 
-Environment variables. A wrong value, a variable that is not known, or two that contradict each other stop the start with
-a sentence that names the variable, and exit code 2. `placerank config` prints what is in force.
+Environment variables. A wrong value, a variable that is not known, or two that contradict each other stop the start
+with a sentence that names the variable, and exit code 2. `placerank config` prints what is in force.
 
 Addresses are taken in all their spellings: `postgres://`, `postgresql+psycopg2://`, `pyamqp://`, a virtual host given
 as `/`, `//` or by name.

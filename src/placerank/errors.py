@@ -129,6 +129,13 @@ class DatabaseUnavailable(ServiceUnavailable):
     title = "The database does not answer"
 
 
+class NotMigrated(DatabaseUnavailable):
+    """PostgreSQL has no tables yet."""
+
+    code = "not_migrated"
+    title = "The database has not been migrated"
+
+
 class Overloaded(ServiceUnavailable):
     """Too much work is waiting already."""
 

@@ -123,11 +123,13 @@ def _add_changes(routes: APIRouter, desk: ContentDesk) -> None:
     async def put_locations(request: Request) -> Response:
         """Add places, or give those that are there other values; all or nothing."""
         body = await bodies.read_body(request, desk.max_bulk_bytes)
+        await desk.content.reach()
         return replies.rendered(await asyncio.to_thread(_put, desk.catalogue, body))
 
     @routes.delete("/location/{location_id}", **documentation.ERASE)
     async def delete_location(location_id: LocationId) -> Response:
         """Remove a place; old answers go on showing it."""
+        await desk.content.reach()
         if not await asyncio.to_thread(desk.catalogue.remove, location_id):
             raise errors.NotFound(f"No place has the id {location_id}.")
         return replies.rendered({"removed": 1})

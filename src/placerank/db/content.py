@@ -27,6 +27,10 @@ class ContentRepository:
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
 
+    async def reach(self) -> None:
+        """Raise ``DatabaseUnavailable`` if the database does not answer."""
+        await self._database.reach()
+
     async def info(self) -> Row:
         """Counts of everything."""
         return (await self._database.fetch("info"))[0]

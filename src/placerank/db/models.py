@@ -22,6 +22,9 @@ class ModelRepository:
 
     async def set_share(self, model_id: int, share: int) -> None:
         """Give a version ``share`` per cent of the travellers; the others give way or take over."""
+        await self._database.in_time(self._set_share(model_id, share))
+
+    async def _set_share(self, model_id: int, share: int) -> None:
         async with self._database.transaction() as transaction:
             await transaction.fetch("lock_models")
             present = {row["id"]: row["use_percentage"] for row in await transaction.fetch("shares")}

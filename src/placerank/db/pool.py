@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from placerank.db.schema import HEAD
 from placerank.db.statements import statement
-from placerank.errors import DatabaseUnavailable
+from placerank.errors import DatabaseUnavailable, NotMigrated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: After this many seconds a pool stops its own attempts; the next request starts one anew, so that
 #: recovery is never further away than that request (the pool's own pauses double up to minutes).
@@ -44,7 +45,7 @@ class AsyncDatabase:
 
     def __init__(self, url: str, *, application_name: str, pool_size: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._abandoned: set[asyncio.Task[list[DictRow]]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
             kwargs=connection_options(application_name),
@@ -67,37 +68,36 @@ class AsyncDatabase:
 
     async def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
         """Run the named statement and return its rows; raises ``DatabaseUnavailable`` when it takes too long."""
-        task = asyncio.ensure_future(self._fetch(name, params))
+        return await self.in_time(self._fetch(name, params))
+
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work with the database, but not for long; raises ``DatabaseUnavailable``."""
+        task = asyncio.ensure_future(work)
         # Not asyncio.timeout: psycopg answers a cancellation by asking the server to cancel, which hangs with it.
         done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
         if not done:
             self._abandon(task)
             raise DatabaseUnavailable("The database did not answer in time; try again.")
-        try:
+        with _explained():
             return task.result()
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
-            raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
+
+    async def reach(self) -> None:
+        """Raise ``DatabaseUnavailable`` if the database does not answer."""
+        await self.fetch("versions")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
-        """Several statements in one transaction; for processes that may wait, not for requests."""
-        try:
+        """Several statements in one transaction, for as long as they take; a request awaits them with ``in_time``."""
+        with _explained():
             async with self._pool.connection() as connection, connection.transaction():
                 yield AsyncTransaction(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise DatabaseUnavailable(f"The database cannot be reached at the moment: {error}") from error
 
     async def schema_revision(self) -> str:
         """The revision that the database is at; empty before the first migration."""
         try:
             return str((await self.fetch("schema_revision"))[0]["version_num"])
-        except (psycopg.errors.UndefinedTable, IndexError):
+        except (NotMigrated, IndexError):
             return ""
-
-    async def migrated(self) -> bool:
-        """Whether the schema is at least the one that this code needs."""
-        return await self.schema_revision() >= HEAD
 
     async def _fetch(self, name: str, params: Mapping[str, Any] | None) -> list[DictRow]:
         async with self._pool.connection() as connection:
@@ -114,15 +114,27 @@ class AsyncDatabase:
         task = asyncio.ensure_future(self._pool.check())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _abandon(self, task: asyncio.Task[list[DictRow]]) -> None:
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
         task.cancel()
         self._abandoned.add(task)
         task.add_done_callback(self._forget)
 
-    def _forget(self, task: asyncio.Task[list[DictRow]]) -> None:
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What psycopg raises when the database is away, as what clients are told."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
+        raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
 
 
 class AsyncTransaction:
