@@ -117,7 +117,11 @@ def test_a_catalogue_that_is_there_is_kept_and_a_named_one_is_imported(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     output = tmp_path / "output"
-    for places, expected in ((None, "argv places demo"), (None, None), ("some.csv", "argv places import some.csv")):
+    for places, expected in (
+        (None, "argv places demo"),
+        (None, None),
+        ("some.csv", "argv places import --replace some.csv"),
+    ):
         named = {"PLACES": places} if places else {}
         with running(tmp_path, {**environment, **named}) as (process, _):
             assert eventually(lambda: "Ctrl-C ends everything" in output.read_text()), output.read_text()
