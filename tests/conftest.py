@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import secrets
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 #: Redis has sixteen databases; tests take turns, and leave the first two alone.
 _CACHES = itertools.cycle(range(2, 16))
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a shell's background job ignores it, and so would every process of ours."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def in_ci() -> bool:

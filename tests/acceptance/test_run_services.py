@@ -96,7 +96,9 @@ def test_it_introduces_itself_and_ends_all_that_it_started(
 ) -> None:
     with running(tmp_path, environment) as (process, state):
         output = tmp_path / "output"
-        assert eventually(lambda: "Ctrl-C ends everything" in output.read_text()), output.read_text()
+        # The children speak for themselves: their lines may come later than the introduction.
+        awaited = ("Ctrl-C ends everything", "inference | argv", "training | argv")
+        assert eventually(lambda: all(line in output.read_text() for line in awaited)), output.read_text()
         told = read(state)
         assert set(told["pids"]) == {"api", "relay", "inference", "training"}
         assert told["addresses"]["DATABASE_URL"] == environment["DATABASE_URL"]
