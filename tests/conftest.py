@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import secrets
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
