@@ -16,10 +16,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
 
 from tools import services
 from tools.children import ChildEndedError, Children, Stopped, stop_on_signals
+
+from placerank import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop_on_signals()
     try:
         print("Finding or starting PostgreSQL, RabbitMQ and Redis …", flush=True)
-        with services.start(install=True) as found, Children(found.environment()) as children:
+        with services.start(install=True) as found, Children(_environment(found)) as children:
             _run(options, found, children)
     except Stopped as stopped:
         print(f"Stopped by {stopped}.", flush=True)
@@ -66,6 +67,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=STATE, help="where to write process ids and addresses")
     parser.add_argument("--placerank", type=shlex.split, default=[str(Path(sys.executable).with_name("placerank"))])
     return parser.parse_args(arguments)
+
+
+def _environment(found: services.Services) -> dict[str, str]:
+    """The addresses, the management interface's too where it is known: the relay then checks the broker."""
+    management = {"PLACERANK_BROKER__MANAGEMENT_URL": found.management_url} if found.management_url else {}
+    return found.environment() | management
 
 
 def _run(options: argparse.Namespace, found: services.Services, children: Children) -> NoReturn:
@@ -98,8 +105,7 @@ def _catalogue(database_url: str) -> list[str] | None:
 
     if places := os.environ.get("PLACES"):
         return ["import", "--replace", places]
-    plain = urlsplit(database_url)._replace(scheme="postgresql").geturl()
-    with psycopg.connect(plain) as connection:
+    with psycopg.connect(addresses.postgresql(database_url)) as connection:
         found = connection.execute("SELECT EXISTS (SELECT FROM locations)").fetchone()
     return None if found and found[0] else ["demo"]
 
@@ -135,18 +141,13 @@ def _introduce(port: int, found: services.Services, children: Children) -> None:
     for name, pid in children.pids().items():
         print(f"{name:>12}  pid {pid}")
     for name, url in zip(services.NAMES, (found.database_url, found.broker_url, found.cache_url), strict=True):
-        print(f"{name:>12}  {_without_password(url)}{' (started here)' if found.owned(name) else ''}")
+        print(f"{name:>12}  {addresses.hide_password(url)}{' (started here)' if found.owned(name) else ''}")
     print(f"\nThe API answers at http://127.0.0.1:{port} (documentation: /docs). Try:\n")
     print("curl -s -H 'Content-Type: application/json' -H 'Prefer: wait=20' \\")
     print(
         f"  -d '{json.dumps(TRAVELLER)}' \\\n  http://127.0.0.1:{port}/inference/start\n\nCtrl-C ends everything.",
         flush=True,
     )
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
 
 
 if __name__ == "__main__":

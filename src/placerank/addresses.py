@@ -8,14 +8,20 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 #: libpq and redis-py take passwords in the query too.
 _PASSWORDS: Final = re.compile(r"((?:^|&)(?:ssl|ssl_|ssl_key)?password=)[^&]*", re.IGNORECASE)
+_AUTHORITY_END: Final = re.compile("[/?#]")
 
 
 def postgresql(url: str) -> str:
-    """A libpq URL: ``postgres://`` and SQLAlchemy's ``postgresql+driver://`` become ``postgresql://``."""
+    """A libpq URL: ``postgres://`` and SQLAlchemy's ``postgresql+driver://`` become ``postgresql://``.
+
+    It may name several hosts, ``host:port,host:port``, as libpq's may.
+    """
     scheme, rest = _scheme(url)
     if scheme.split("+", 1)[0] not in {"postgres", "postgresql"}:
         raise ValueError(f"it must begin with postgresql://, not {scheme}://")
-    _check(f"postgresql://{rest}")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    for host in authority.rpartition("@")[2].split(","):
+        _check(f"postgresql://{host}")
     return f"postgresql://{rest}"
 
 

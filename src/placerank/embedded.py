@@ -68,7 +68,7 @@ def _serve(settings: Settings, stack: ExitStack, ready: Callable[[int], None]) -
 
     cache, publisher = MemoryCache(), MemoryPublisher()
     workers = runtime.worker_runtime(settings, cache=cache)
-    stack.callback(workers.database.close)
+    stack.callback(workers.close)
     threads = [WorkerThread(inference_work(workers)), WorkerThread(training_work(workers))]
     for thread in threads:
         thread.start()

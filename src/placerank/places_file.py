@@ -48,11 +48,10 @@ class UnknownFormatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PlacesFile:
-    """What a file holds: its good rows in order, what is wrong with the others, and whether its places have ids."""
+    """What a file holds: its good rows in order, and what is wrong with the others."""
 
     rows: Sequence[ParsedPlace]
     problems: list[RowProblem]
-    has_ids: bool
 
 
 def read_places(path: Path, *, progress: Callable[[int], None]) -> PlacesFile:
@@ -66,10 +65,10 @@ def read_places(path: Path, *, progress: Callable[[int], None]) -> PlacesFile:
             checker = _read(path.name, lines)
         except (BrokenFileError, UnknownFormatError) as error:
             problem = RowProblem(max(lines.number, 1), None, str(error))
-            return PlacesFile(PackedRows(has_ids=False), [problem], has_ids=False)
+            return PlacesFile(PackedRows(has_ids=False), [problem])
         finally:
             progress(raw.tell())
-    return PlacesFile(checker.rows, checker.problems, checker.rows.has_ids)
+    return PlacesFile(checker.rows, checker.problems)
 
 
 def write_places(path: Path, places: Iterable[Place]) -> None:

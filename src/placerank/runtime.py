@@ -9,7 +9,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache
 from placerank.db.catalogue import CatalogueRepository
@@ -96,6 +96,7 @@ class WorkerRuntime:
     cache: WorkerCache
     broker_url: str
     options: WorkerOptions
+    close: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,32 +163,47 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
 
 
 def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> WorkerRuntime:
-    """A worker's parts, its database open."""
+    """A worker's parts, its database open; embedded mode brings its own cache."""
     database = Database(
         settings.database_url.get_secret_value(),
         application_name="placerank worker",
         pool_size=settings.database.pool_size,
     )
     database.open()
+    redis = (
+        RedisWorkerCache(
+            settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
+        )
+        if cache is None
+        else None
+    )
+
+    def close() -> None:
+        database.close()
+        if redis is not None:
+            redis.close()
+
     return WorkerRuntime(
         database=database,
-        cache=cache
-        or RedisWorkerCache(
-            settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
-        ),
+        cache=cache or cast("WorkerCache", redis),
         broker_url=settings.broker_url.get_secret_value(),
-        options=WorkerOptions(
-            answer_size=settings.inference.answer_size,
-            batch_size=settings.worker.batch_size,
-            threads=settings.worker.threads,
-            device=settings.worker.device,
-            torch_threads=settings.worker.torch_threads,
-            refresh_s=settings.worker.refresh_s,
-            heartbeat_file=settings.worker.heartbeat_file,
-            min_lists=settings.training.min_lists,
-            max_lists=settings.training.max_lists,
-            lease_s=settings.training.lease_s,
-        ),
+        options=_worker_options(settings),
+        close=close,
+    )
+
+
+def _worker_options(settings: Settings) -> WorkerOptions:
+    return WorkerOptions(
+        answer_size=settings.inference.answer_size,
+        batch_size=settings.worker.batch_size,
+        threads=settings.worker.threads,
+        device=settings.worker.device,
+        torch_threads=settings.worker.torch_threads,
+        refresh_s=settings.worker.refresh_s,
+        heartbeat_file=settings.worker.heartbeat_file,
+        min_lists=settings.training.min_lists,
+        max_lists=settings.training.max_lists,
+        lease_s=settings.training.lease_s,
     )
 
 

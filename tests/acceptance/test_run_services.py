@@ -26,6 +26,7 @@ import psycopg
 
 command = " ".join(sys.argv[1:])
 print("argv", command, flush=True)
+print("management", os.environ.get("PLACERANK_BROKER__MANAGEMENT_URL"), flush=True)
 if command in os.environ.get("DIES", "-").split(","):
     sys.exit(3)
 with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
@@ -49,7 +50,8 @@ elif sys.argv[1] in ("relay", "worker"):
 def environment(services: Services) -> dict[str, str]:
     """The session's services are found, so that only the children are started here."""
     url = services.create_database(f"run_{os.getpid()}_{time.monotonic_ns()}")
-    return {**os.environ, **services.environment(), "DATABASE_URL": url, "PORT": str(private.free_port())}
+    known = {"RABBITMQ_MANAGEMENT_URL": services.management_url} if services.management_url else {}
+    return {**os.environ, **services.environment(), **known, "DATABASE_URL": url, "PORT": str(private.free_port())}
 
 
 @contextmanager
@@ -97,7 +99,7 @@ def test_it_introduces_itself_and_ends_all_that_it_started(
     with running(tmp_path, environment) as (process, state):
         output = tmp_path / "output"
         # The children speak for themselves: their lines may come later than the introduction.
-        awaited = ("Ctrl-C ends everything", "inference | argv", "training | argv")
+        awaited = ("Ctrl-C ends everything", "inference | argv", "training | argv", "relay | management")
         assert eventually(lambda: all(line in output.read_text() for line in awaited)), output.read_text()
         told = read(state)
         assert set(told["pids"]) == {"api", "relay", "inference", "training"}
@@ -108,6 +110,7 @@ def test_it_introduces_itself_and_ends_all_that_it_started(
         assert all(gone(pid) for pid in told["roots"].values())
         assert not state.exists()
         said = output.read_text()
+    assert f"relay | management {environment.get('RABBITMQ_MANAGEMENT_URL')}" in said
     assert "places | argv places demo" in said
     assert "inference | argv worker --queue inference" in said
     assert "curl -s" in said

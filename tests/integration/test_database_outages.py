@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.integration.support import eventually, opened, thread_database
 
+from placerank.db.pool import OUTAGES
 from placerank.errors import DatabaseUnavailable
-from placerank.worker.inference import OUTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -196,7 +196,7 @@ async def test_finishing_marking_selecting_and_erasing_at_once_never_block_each_
             ids = [start.task_id for start in starts]
             await asyncio.gather(
                 *(asyncio.to_thread(jobs.finish, [success(one) for one in shuffled(ids)]) for _ in range(2)),
-                *(inferences.mark_published(shuffled(ids)) for _ in range(2)),
+                *(database.fetch("mark_published", {"ids": shuffled(ids)}) for _ in range(2)),
                 *(inferences.select([Selection(one, 1) for one in shuffled(ids)]) for _ in range(2)),
                 # Twice the same traveller, and another one.
                 *(content.erase(numbers[starts[n].task_id]) for n in (0, 4, 1)),
@@ -313,15 +313,13 @@ async def test_erasing_takes_every_start_of_the_traveller_and_nobody_else_s(
 
 
 async def test_the_backlog_is_counted_up_to_its_limit(inferences: InferenceRepository, jobs: JobRepository) -> None:
-    assert await inferences.backlog(5) == (0, None)
+    assert await inferences.backlog(5) == 0
     starts = [start_of(str(n)) for n in range(8)]
-    numbers = await inferences.start(starts)
-    assert (await inferences.backlog(5))[0] == 5
-    assert (await inferences.backlog(100))[0] == 8
+    await inferences.start(starts)
+    assert await inferences.backlog(5) == 5
+    assert await inferences.backlog(100) == 8
     jobs.finish([success(starts[0].task_id)])
-    unfinished, oldest = await inferences.backlog(100)
-    assert unfinished == 7
-    assert oldest == min(numbers[start.task_id] for start in starts[1:])
+    assert await inferences.backlog(100) == 7
 
 
 async def test_places_are_rendered_as_they_were_shown(inferences: InferenceRepository, jobs: JobRepository) -> None:

@@ -187,7 +187,6 @@ async def test_the_outbox_publishes_and_notes_what_was_confirmed(vhost: Vhost, u
         outbox.add([TaskMessage(topology.INFERENCE, start.task_id) for start in starts])
         await soon(lambda: vhost.depth() == 600)
         await outbox.close()
-        assert outbox.in_flight == 0
     assert unmarked(url) == 0
 
 

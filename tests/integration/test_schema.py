@@ -12,6 +12,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from tests.integration.support import opened, rows, value
+from tools.services.private import free_port
 
 from placerank import addresses
 from placerank.db.migrate import DatabaseAway, migrate
@@ -60,6 +61,13 @@ async def test_a_database_says_whether_it_is_migrated(empty_database: str, datab
 def test_a_database_that_is_away_is_said_to_be(empty_database: str) -> None:
     with pytest.raises(DatabaseAway, match="nowhere"):
         migrate(empty_database.rpartition("/")[0] + "/nowhere")
+
+
+def test_the_first_host_that_answers_is_migrated(empty_database: str) -> None:
+    login, _, rest = empty_database.rpartition("@")
+    several = f"{login}@127.0.0.1:{free_port()},{rest}?target_session_attrs=read-write"
+    assert migrate(addresses.postgresql(several)) == HEAD
+    assert value(empty_database, "SELECT version_num FROM alembic_version") == HEAD
 
 
 def test_every_foreign_key_has_an_index(database_url: str) -> None:

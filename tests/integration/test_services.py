@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ import psycopg
 import pytest
 from tools import services as tools
 from tools.services import NAMES, Services, ServiceUnavailable, install, management, sources
+from tools.services.container import container
+from tools.services.private import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,6 +143,24 @@ def test_services_listen_on_the_loopback_only(services: Services, owned: str) ->
     assert set(listening) <= {"127.0.0.1", "::1"}
 
 
+def arguments(*pids: int | None) -> str:
+    """What everybody can read of processes; some may end meanwhile."""
+    lines = []
+    for pid in pids:
+        with suppress(OSError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+    return "\n".join(lines).replace("\0", " ")
+
+
+def test_no_argument_of_a_process_holds_a_password(services: Services, owned: str) -> None:
+    addresses = (services.database_url, services.broker_url, services.management_url or "")
+    passwords = {password for address in addresses if (password := urlsplit(address).password)}
+    shown = arguments(services.root_pid(owned), *services.pids(owned))
+    assert "keeper.py" in shown
+    assert passwords
+    assert not any(password in shown for password in passwords)
+
+
 @contextmanager
 def caller(*names: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A process of its own that has started services, and the paths that exist as long as these do."""
@@ -236,6 +257,23 @@ def test_a_container_is_used_where_no_server_is_installed(monkeypatch: pytest.Mo
         assert not found.owned("redis")
     assert not answers(found.cache_url)
     assert [line.split()[0] for line in calls.read_text().splitlines()] == ["info", "image", "pull", "run"]
+
+
+def test_a_container_gets_its_password_by_the_environment(tmp_path: Path) -> None:
+    docker, got = tmp_path / "docker", tmp_path / "got"
+    docker.write_text(f"""#!/bin/sh
+[ "$1" = run ] || exit 0
+printf '%s\\n' "$*" "$SECRET" > {got}
+exec sleep 60
+""")
+    docker.chmod(0o755)
+    process = container(str(docker), "any", "any:1", ports={1: free_port()}, env={"SECRET": "hunter2"})
+    try:
+        process.start(lambda: got.exists() and got.read_text().endswith("\nhunter2\n"), threading.Event())
+        assert got.read_text().splitlines()[0].endswith(" -e SECRET any:1")
+        assert "hunter2" not in arguments(process.keeper_pid, *process.pids())
+    finally:
+        process.close()
 
 
 def test_packages_are_kept_from_starting_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

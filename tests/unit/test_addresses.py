@@ -18,6 +18,31 @@ def test_every_driver_of_postgresql_is_the_same_address(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "hosts",
+    [
+        "h1:5432,h2:5433",
+        "h1,h2",
+        "h1:,h2:5433",
+        "[::1]:5432,h2",
+        "h1:5432,[::1]:5432",
+        "[::1],[::2]:5433",
+        "%2Frun,h2:1",
+    ],
+)
+def test_postgresql_may_have_several_hosts(hosts: str) -> None:
+    url = f"postgresql://me:pw@{hosts}/trips?target_session_attrs=read-write"
+    assert addresses.postgresql(url) == url
+    assert "pw" not in addresses.hide_password(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:///trips?host=/run,/tmp&port=1,2", "postgresql://", "postgresql://h1,h2?a=:b"]
+)
+def test_what_is_no_host_is_left_to_libpq(url: str) -> None:
+    assert addresses.postgresql(url) == url
+
+
+@pytest.mark.parametrize(
     ("given", "normal"),
     [
         ("pyamqp://me:pw@mq:5672//", "amqp://me:pw@mq:5672/%2F"),
@@ -63,6 +88,8 @@ def test_every_spelling_of_redis_is_taken(given: str, normal: str) -> None:
         (addresses.postgresql, "", "is not an address"),
         (addresses.postgresql, "postgresql://db:many/trips", "port is not a number"),
         (addresses.postgresql, "postgresql://db:99999/trips", "port is not a number"),
+        (addresses.postgresql, "postgresql://h1:5432,h2:many/trips", "port is not a number"),
+        (addresses.postgresql, "postgresql://me:pw@h1:99999,h2:5432/trips", "port is not a number"),
         (addresses.amqp, "http://mq", "must begin with amqp://"),
         (addresses.amqp, "amqp://mq:port/", "port is not a number"),
         (addresses.redis, "amqp://cache", "must begin with redis://"),
@@ -84,6 +111,10 @@ def test_a_wrong_address_gets_a_sentence(normalise: object, wrong: str, says: st
         (
             "postgresql://me:sec%40ret@[::1]:5432/trips?sslmode=require",
             "postgresql://me:***@[::1]:5432/trips?sslmode=require",
+        ),
+        (
+            "postgresql://me:secret@h1:5432,h2:5432/trips?target_session_attrs=read-write",
+            "postgresql://me:***@h1:5432,h2:5432/trips?target_session_attrs=read-write",
         ),
         ("postgresql://[secret", "***"),
     ],

@@ -69,7 +69,6 @@ def test_what_was_written_is_read_again(tmp_path: Path, name: str, places: list[
     write_places(tmp_path / name, places)
     file = read(tmp_path / name)
     assert file.problems == []
-    assert file.has_ids
     assert [Place(*row) for row in file.rows] == places  # type: ignore[arg-type]
     # -0.0 equals 0.0, so compare what is printed too.
     assert repr([Place(*row) for row in file.rows]) == repr(places)  # type: ignore[arg-type]
@@ -88,7 +87,6 @@ def test_rows_can_be_indexed_and_cut(tmp_path: Path) -> None:
 def test_a_file_without_ids_has_rows_without_ids_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text(table(values(price=3), values(price=2), delimiter="\t"))
     file = read(tmp_path / "a.tsv")
-    assert not file.has_ids
     assert [(row[0], row[5]) for row in file.rows] == [(None, 3.0), (None, 2.0)]
 
 

@@ -25,10 +25,13 @@ def container(
 ) -> Private:
     """A container that is not started yet; ``ports`` are the host's by the container's."""
     argv = [docker, "run", "--rm"]
-    argv += [part for inside, outside in ports.items() for part in ("-p", f"{LOOPBACK}:{outside}:{inside}")]
-    argv += [part for key, value in (env or {}).items() for part in ("-e", f"{key}={value}")]
-    # The client needs the caller's environment: DOCKER_HOST, its folder of settings.
-    process = Private(name, [*argv, image, *command], env=os.environ, stop_signal=end_signal, end_signal=end_signal)
+    argv += [part for inner, outer in ports.items() for part in ("-p", f"{LOOPBACK}:{outer}:{inner}")]
+    inside = env or {}
+    # By name alone, as everybody can read arguments: the client takes the values from its own environment.
+    argv += [part for key in inside for part in ("-e", key)]
+    # It needs the caller's environment too: DOCKER_HOST, its folder of settings.
+    environment = {**os.environ, **inside}
+    process = Private(name, [*argv, image, *command], env=environment, stop_signal=end_signal, end_signal=end_signal)
     with closed_on_failure(process):
         if subprocess.run([docker, "image", "inspect", image], capture_output=True, check=False).returncode:
             process.run([docker, "pull", image])  # beforehand: it may take longer than any start

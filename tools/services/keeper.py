@@ -1,8 +1,9 @@
 """Keeps one service alive for another process, and ends it when that process ends, in whatever way.
 
-Run as a script with its orders as JSON; commands come as JSON lines on standard input. The end of standard input means
-that nobody needs the service any more: a pipe is closed by the kernel even when its writer is killed, so nothing is
-left behind. Linux only: descendants are found in /proc, and orphans (epmd makes itself one) come to this process.
+Run as a script; JSON lines come on standard input: first the orders, which everybody could read as an argument, then
+commands. The end of standard input means that nobody needs the service any more: a pipe is closed by the kernel even
+when its writer is killed, so nothing is left behind. Linux only: descendants are found in /proc, and orphans (epmd makes
+itself one) come to this process.
 """
 
 from __future__ import annotations
@@ -143,4 +144,5 @@ def leave(number: int, _: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    Keeper(json.loads(sys.argv[1])).serve()
+    if (orders := sys.stdin.readline()).endswith("\n"):  # else whoever gave them is gone
+        Keeper(json.loads(orders)).serve()

@@ -113,14 +113,16 @@ class Private:
             "user": user,
             "end_signal": int(end_signal),
         }
-        self._keeper = self._start_keeper(json.dumps(orders))
+        self._keeper = self._start_keeper()
+        with closed_on_failure(self):
+            self._write(orders)
 
     def _filled(self, text: str) -> str:
         return text.replace("{folder}", str(self.folder))
 
-    def _start_keeper(self, orders: str) -> subprocess.Popen[str]:
+    def _start_keeper(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__, orders],
+            [sys.executable, "-I", keeper.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is for the caller, who then closes in order
@@ -189,12 +191,15 @@ class Private:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _tell(self, **command: object) -> int:
-        if self._keeper.stdin is None or self._keeper.stdout is None:
-            raise ServiceUnavailable(f"{self.name} has no keeper.")
         with self._lock:
-            try:
-                self._keeper.stdin.write(json.dumps(command) + "\n")
-                self._keeper.stdin.flush()
-            except BrokenPipeError as broken:
-                raise ServiceUnavailable(f"{self.name}'s keeper has ended.") from broken
-            return int(self._keeper.stdout.readline() or -1)
+            self._write(command)
+            return int(self._keeper.stdout.readline() or -1) if self._keeper.stdout else -1
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        if self._keeper.stdin is None:
+            raise ServiceUnavailable(f"{self.name} has no keeper.")
+        try:
+            self._keeper.stdin.write(json.dumps(line) + "\n")
+            self._keeper.stdin.flush()
+        except BrokenPipeError as broken:
+            raise ServiceUnavailable(f"{self.name}'s keeper has ended.") from broken

@@ -35,5 +35,5 @@ class Backlog:
 
     async def _recount(self) -> None:
         at = time.monotonic()
-        self._count, _ = await self._inferences.backlog(self._limit)
+        self._count = await self._inferences.backlog(self._limit)
         self._counted_at = at

@@ -9,7 +9,16 @@ from uuid import UUID
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from starlette.requests import ClientDisconnect
 
 from placerank.errors import BodyTooLarge, MalformedBody
@@ -151,7 +160,8 @@ class ShareBody(BaseModel):
 
 traveller = TypeAdapter(TravellerBody)
 selection = TypeAdapter(SelectionBody)
-places = TypeAdapter(list[PlaceBody])
+#: Ends at the first wrong place: 32 MB of nothing but wrong ones would make a gigabyte of errors.
+places: TypeAdapter[list[PlaceBody]] = TypeAdapter(Annotated[list[PlaceBody], FailFast()])
 training = TypeAdapter(TrainingBody)
 share = TypeAdapter(ShareBody)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from placerank.errors import Overloaded
+from placerank.errors import Overloaded, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -57,20 +57,36 @@ class Coalescer(Generic[T, R]):
         task.add_done_callback(self._tasks.discard)
 
     async def _fly(self) -> None:
-        # Everything that was ready in this turn of the loop comes along.
-        await asyncio.sleep(0)
-        while self._waiting:
-            flight = self._board()
-            try:
-                results = await self._run([item for item, _ in flight])
-                arrived = list(zip(flight, results, strict=True))
-            except Exception as error:  # noqa: BLE001 - it belongs to the callers
-                _fail(flight, error)
-                continue
+        try:
+            # Everything that was ready in this turn of the loop comes along.
+            await asyncio.sleep(0)
+            while self._waiting:
+                await self._run_flight(self._board())
+        finally:
+            self._free += 1
+
+    async def _run_flight(self, flight: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._run([item for item, _ in flight])
+            arrived = list(zip(flight, results, strict=True))
+        except ServiceUnavailable as error:
+            # Whoever waits would only wait for the same answer, and longer than for it alone.
+            _fail([*flight, *self._waiting], error)
+            self._waiting.clear()
+        except Exception as error:  # noqa: BLE001 - it belongs to the callers
+            await self._isolate(flight, error)
+        else:
             for (_, future), result in arrived:
                 if not future.done():
                     future.set_result(result)
-        self._free += 1
+
+    async def _isolate(self, flight: list[tuple[T, asyncio.Future[R]]], error: Exception) -> None:
+        """What failed together is tried once more one by one, so that one bad item fails alone."""
+        if len(flight) == 1:
+            _fail(flight, error)
+            return
+        for entry in flight:
+            await self._run_flight([entry])
 
     def _board(self) -> list[tuple[T, asyncio.Future[R]]]:
         flight: list[tuple[T, asyncio.Future[R]]] = []

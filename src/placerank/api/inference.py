@@ -57,17 +57,14 @@ def router(desk: Desk) -> APIRouter:
             request, bodies.parse(bodies.traveller, body), parameters.deadline_s(request) or desk.deadline_s
         )
         prefer = preferences(request.headers.getlist("prefer"))
-        await desk.backlog.check()
-        task_id, repeated = wanted.task_id, False
-        if await starts.submit(wanted) is None:
-            task_id, repeated = await _not_stored(desk, wanted), True
-        if prefer.wait_s is not None:
-            found = await desk.tracker.wait(task_id, prefer.wait_s)
-            if isinstance(found, Answer):
-                return replies.answered(found, prefer)
-        if repeated:
-            return replies.started(task_id, TaskType.INFERENCE, prefer, await _present(desk, task_id))
-        return replies.started(task_id, TaskType.INFERENCE, prefer)
+        await _admit(desk, wanted)
+        stored = await starts.submit(wanted) is not None
+        task_id = wanted.task_id if stored else await _not_stored(desk, wanted)
+        found = await _follow(desk, task_id, prefer.wait_s, repeated=not stored)
+        if isinstance(found, Answer) and prefer.wait_s is not None:
+            return replies.answered(found, prefer)
+        present = None if found is None else replies.status_body(task_id, found)
+        return replies.started(task_id, TaskType.INFERENCE, prefer, present)
 
     @routes.get("/status/{task_id}", **documentation.STATUS)
     async def status(request: Request) -> Response:
@@ -125,7 +122,7 @@ def _start(request: Request, traveller: bodies.TravellerBody, deadline_s: float 
         key=key,
         digest=idempotency.digest(TaskType.INFERENCE, canonical, traveller.user_id) if key else None,
         deadline_s=deadline_s,
-        traceparent=request.headers.get("traceparent"),
+        traceparent=parameters.traceparent(request),
     )
 
 
@@ -147,9 +144,21 @@ async def _not_stored(desk: Desk, start: Start) -> UUID:
     return idempotency.same_request(known, start.digest)
 
 
-async def _present(desk: Desk, task_id: UUID) -> bytes | None:
-    found = await desk.tracker.look(task_id)
-    return None if found is None else replies.status_body(task_id, found)
+async def _admit(desk: Desk, start: Start) -> None:
+    """Raise ``Overloaded`` when too much is waiting; not for a request that was taken before."""
+    if start.key is None or await desk.inferences.find_key(start.caller, start.key) is None:
+        await desk.backlog.check()
+
+
+async def _follow(desk: Desk, task_id: UUID, wait_s: float | None, *, repeated: bool) -> Answer | Standing | None:
+    """What has become of a start, for those who wait or come again; none where that cannot be told now."""
+    try:
+        if wait_s is not None:
+            return await desk.tracker.wait(task_id, wait_s)
+        return await desk.tracker.look(task_id) if repeated else None
+    except errors.ServiceUnavailable:
+        # It is committed: an error now would lose its id, and the client would start it again.
+        return None
 
 
 async def _record(desk: Desk, selections: Sequence[Selection]) -> list[Selected | None]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_fastapi_instrumentator import Instrumentator
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fastapi import FastAPI
     from prometheus_fastapi_instrumentator.metrics import Info
     from starlette.requests import Request
@@ -36,37 +34,18 @@ class _Middleware(PrometheusInstrumentatorMiddleware):
         return found
 
 
+_REQUESTS = Counter("http_requests_total", "Requests.", ["method", "status", "handler"])
+_DURATIONS = Histogram("http_request_duration_seconds", "Durations.", ["method", "handler"], buckets=_BUCKETS)
+
+
 def install(app: FastAPI) -> None:
-    """Count and time every request, and serve what all of this process's metrics say under ``/metrics``."""
-    # Of the app, not of the process: a second app in one process has its own.
-    requests = CollectorRegistry()
+    """Count and time every request, and serve this process's metrics under ``/metrics``."""
     app.add_middleware(
-        _Middleware,
-        instrumentations=[_recorder(requests)],
-        should_group_status_codes=False,
-        excluded_handlers=["^/metrics$"],
+        _Middleware, instrumentations=[_record], should_group_status_codes=False, excluded_handlers=["^/metrics$"]
     )
-    Instrumentator(registry=_both(requests)).expose(app, include_in_schema=False)
+    Instrumentator().expose(app, include_in_schema=False)
 
 
-def _recorder(registry: CollectorRegistry) -> Callable[[Info], None]:
-    counted = Counter("http_requests_total", "Requests.", ["method", "status", "handler"], registry=registry)
-    timed = Histogram(
-        "http_request_duration_seconds", "Durations.", ["method", "handler"], buckets=_BUCKETS, registry=registry
-    )
-
-    def record(info: Info) -> None:
-        counted.labels(info.method, info.modified_status, info.modified_handler).inc()
-        timed.labels(info.method, info.modified_handler).observe(info.modified_duration)
-
-    return record
-
-
-def _both(requests: CollectorRegistry) -> CollectorRegistry:
-    """The requests' metrics and those of the process."""
-    from prometheus_client import REGISTRY
-
-    both = CollectorRegistry(auto_describe=False)
-    both.register(requests)
-    both.register(REGISTRY)
-    return both
+def _record(info: Info) -> None:
+    _REQUESTS.labels(info.method, info.modified_status, info.modified_handler).inc()
+    _DURATIONS.labels(info.method, info.modified_handler).observe(info.modified_duration)

@@ -5,6 +5,7 @@ Malformed ones raise ``RequestValidationError``, as FastAPI's do.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _LONGEST_DEADLINE_S = 86_400.0
 _MOST_PLACES = 100
+#: ``UUID()`` takes more: braces, ``urn:uuid:``, ``0x``, underscores, hyphens anywhere.
+_UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 TASK_ID: dict[str, Any] = {
     "name": "task_id",
@@ -47,10 +51,18 @@ DEADLINE: dict[str, Any] = {
 def task_id(request: Request) -> UUID:
     """The id in the path."""
     text = request.path_params["task_id"]
-    try:
-        return UUID(text)
-    except ValueError:
-        raise _invalid("path", "task_id", "must be a UUID") from None
+    if not _UUID.fullmatch(text):
+        raise _invalid("path", "task_id", "must be a UUID")
+    return UUID(text)
+
+
+def traceparent(request: Request) -> str | None:
+    """The trace that the request belongs to (W3C Trace Context); anything else that is sent under the name is dropped.
+
+    It travels in the message's headers, for which the broker has a limit: what is longer would end the connection.
+    """
+    sent = request.headers.get("traceparent")
+    return sent if sent is not None and _TRACEPARENT.fullmatch(sent) else None
 
 
 def wait_s(request: Request) -> float:

@@ -24,6 +24,8 @@ MEDIA_TYPE = "application/problem+json"
 _CODES = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "This route does not take this method")}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _PREFIX = "Value error, "
+#: A list of sixty thousand wrong ages is one mistake.
+_MOST_ERRORS = 100
 
 
 def problem(
@@ -57,7 +59,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 
 async def _validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"field": _field(item["loc"]), "detail": _detail(item)} for item in error.errors()]
+    errors = [{"field": _field(item["loc"]), "detail": _detail(item)} for item in error.errors()[:_MOST_ERRORS]]
     detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors[:5])
     return problem(422, "invalid_request", "The request is not valid", detail, errors=errors)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from placerank import answers
@@ -102,7 +103,7 @@ class Tracker:
     def _expire(self) -> None:
         # Insertion order is the order of age.
         now = time.monotonic()
-        for task_id, (started, _) in list(self._started.items())[:2]:
+        for task_id, (started, _) in list(islice(self._started.items(), 2)):
             if now - started > _BELIEVED_S:
                 del self._started[task_id]
 

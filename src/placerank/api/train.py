@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from placerank import errors
-from placerank.api import bodies, documentation, idempotency, replies
+from placerank.api import bodies, documentation, idempotency, parameters, replies
 from placerank.api.preferences import LONGEST_WAIT_S, preferences
 from placerank.db.trainings import TrainingStanding, TrainingStart
 from placerank.domain import TaskType, new_task_id
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Wait = Annotated[float, Query(ge=0, description=f"Seconds to wait for the end, at most {LONGEST_WAIT_S}.")]
 
 _LOOK_EVERY_S = 0.2
+#: One worker trains them one after the other.
+_MOST_UNFINISHED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,11 @@ def router(desk: TrainingDesk) -> APIRouter:
         wanted = _start(request, bodies.parse(bodies.training, body or b"{}"))
         prefer = preferences(request.headers.getlist("prefer"))
         task_id = await _commit(desk, wanted)
-        standing = await _wait(desk, task_id, prefer.wait_s or 0)
+        try:
+            standing = await _wait(desk, task_id, prefer.wait_s or 0)
+        except errors.ServiceUnavailable:
+            # It is committed: an error now would lose its id.
+            return replies.started(task_id, TaskType.TRAINING, prefer)
         if standing.status.finished and prefer.wait_s is not None:
             return replies.rendered(standing.as_dict(), headers=prefer.applied(waited=True))
         return replies.started(task_id, TaskType.TRAINING, prefer, to_json(standing.as_dict()))
@@ -71,11 +77,13 @@ def _start(request: Request, settings: bodies.TrainingBody) -> TrainingStart:
         caller=idempotency.caller_of(request) if key else "",
         key=key,
         digest=idempotency.digest(TaskType.TRAINING, canonical, None) if key else None,
-        traceparent=request.headers.get("traceparent"),
+        traceparent=parameters.traceparent(request),
     )
 
 
 async def _commit(desk: TrainingDesk, start: TrainingStart) -> UUID:
+    if await desk.trainings.unfinished(_MOST_UNFINISHED) >= _MOST_UNFINISHED:
+        raise errors.Overloaded(f"{_MOST_UNFINISHED} trainings are waiting already; try again when one has ended.")
     if await desk.trainings.start(start):
         desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent)])
         return start.task_id

@@ -15,6 +15,8 @@ from redis import asyncio as aioredis
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from redis.asyncio.client import PubSub
+
     from placerank.cache.ports import Listener
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ _MOST_NEAR = 1_000
 #: After a failure Redis is passed over for this long, so that an outage costs one time-out, not one a call.
 _REST_S = 1.0
 _ID_BYTES = 16
+#: After so many seconds without a word the subscription is asked for one, and given up without an answer.
+_SILENCE_S = 5.0
 
 
 def key_of(task_id: UUID) -> str:
@@ -100,7 +104,7 @@ class RedisApiCache:
         )
         self._redis = aioredis.Redis.from_pool(pool)
         # A connection of its own without a read time-out: it waits for announcements.
-        self._subscriber = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, health_check_interval=10)
+        self._subscriber = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s)
         self._rest = _Rest()
         self._near = _Near()
         self._listening = False
@@ -170,20 +174,32 @@ class RedisApiCache:
         except _ERRORS:
             return False
 
+    async def _hear(self, pubsub: PubSub, listener: Listener) -> None:
+        """Pass announcements on; raises when the connection is gone, be it without a word."""
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=_SILENCE_S)
+            if message is None:
+                if asked:
+                    raise TimeoutError("Redis has fallen silent")
+                asked = True
+                await pubsub.ping()
+                continue
+            asked, self._listening = False, True
+            if message["type"] == "message" and len(message["data"]) % _ID_BYTES == 0:
+                listener(_announced(message["data"]))
+
     async def _listen(self, listener: Listener) -> None:
         while True:
             try:
                 async with self._subscriber.pubsub() as pubsub:
                     await pubsub.subscribe(CHANNEL)
-                    async for message in pubsub.listen():
-                        if message["type"] == "subscribe":
-                            self._listening = True
-                        elif message["type"] == "message":
-                            listener(_announced(message["data"]))
-            except _ERRORS as error:
+                    await self._hear(pubsub, listener)
+            except Exception as error:  # noqa: BLE001 - without wake-ups everything goes on, only slower
                 if self._listening:
                     log.warning("cache: wake-ups are lost until Redis is back: %s", error)
-            self._listening = False
+            finally:
+                self._listening = False
             await asyncio.sleep(0.5)
 
 

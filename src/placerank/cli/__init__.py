@@ -63,5 +63,7 @@ def main() -> None:
 
 
 def _end(error: Exception, code: int) -> None:
-    click.echo(f"placerank: {error}", err=True)
+    # What a client of the API is not told, who runs a command is: the database's own words.
+    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
+    click.echo(f"placerank: {error}{cause}", err=True)
     sys.exit(code)

@@ -103,7 +103,7 @@ def worker(queue: str) -> None:
     runtime = worker_runtime(settings)
     work = process.inference_work(runtime) if queue == "inference" else process.training_work(runtime)
     code = process.run(work)
-    runtime.database.close()
+    runtime.close()
     sys.exit(code)
 
 

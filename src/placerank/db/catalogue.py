@@ -10,7 +10,7 @@ import psycopg
 from placerank.db.pool import connection_options, run
 from placerank.db.statements import statement
 from placerank.domain import PLACE_FIELDS, Place
-from placerank.errors import DatabaseUnavailable
+from placerank.errors import DatabaseUnavailable, NotMigrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,9 +85,9 @@ class CatalogueRepository:
             ):
                 yield connection
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"The database cannot be reached: {' '.join(str(error).split())}") from error
+            raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
         except psycopg.errors.UndefinedTable as error:
-            raise DatabaseUnavailable("The database has no tables yet: run placerank migrate.") from error
+            raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
 
     @staticmethod
     def _stage(connection: psycopg.Connection[DictRow], rows: Iterable[Row], progress: Callable[[int], None]) -> int:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+#: For what grows with the tables: a traveller may have started a hundred thousand times. That the database is there at
+#: all is asked first, and answered as quickly as ever.
+_LONG_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -33,7 +37,8 @@ class ContentRepository:
 
     async def info(self) -> Row:
         """Counts of everything."""
-        return (await self._database.fetch("info"))[0]
+        await self._database.reach()
+        return (await self._database.fetch("info", timeout_s=_LONG_S))[0]
 
     async def page(self, name: str, page: Page, **params: Any) -> list[Row]:
         """A part of one of the lists: locations, users, results, events, datasets, list_models."""
@@ -50,6 +55,7 @@ class ContentRepository:
 
     async def erase(self, row_id: int) -> tuple[dict[str, int], list[UUID]]:
         """Erase the traveller of this start with all of their starts; returns counts and the erased tasks."""
-        row = (await self._database.fetch("erase_traveller", {"id": row_id}))[0]
+        await self._database.reach()
+        row = (await self._database.fetch("erase_traveller", {"id": row_id}, timeout_s=_LONG_S))[0]
         task_ids = row["task_ids"] or []
         return {"users": row["users"], "inferences": len(task_ids), "events": row["events"]}, task_ids

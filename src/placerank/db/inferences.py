@@ -88,14 +88,9 @@ class InferenceRepository:
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
 
-    async def mark_published(self, task_ids: Sequence[UUID]) -> None:
-        """Note that the broker has confirmed these."""
-        await self._database.fetch("mark_published", {"ids": list(task_ids)})
-
-    async def backlog(self, limit: int) -> tuple[int, int | None]:
-        """How many are unfinished, counted up to ``limit``, and the number of the oldest."""
-        row = (await self._database.fetch("backlog", {"limit": limit}))[0]
-        return row["unfinished"], row["oldest"]
+    async def backlog(self, limit: int) -> int:
+        """How many are unfinished, counted up to ``limit``."""
+        return int((await self._database.fetch("backlog", {"limit": limit}))[0]["count"])
 
     async def standing(self, task_ids: Sequence[UUID]) -> dict[UUID, Standing]:
         """Where each known inference stands."""

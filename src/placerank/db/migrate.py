@@ -29,7 +29,8 @@ def migrate(database_url: str) -> str:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
+    # SQLAlchemy cannot read every address that libpq can: one of several hosts, for example.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
     try:
         with engine.begin() as connection:
             # Held until the commit: the second of two waits here and then finds nothing to do.

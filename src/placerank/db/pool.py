@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: What psycopg raises when the database is away, or has become read-only after a failover.
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout)
+
 #: After this many seconds a pool stops its own attempts; the next request starts one anew, so that
 #: recovery is never further away than that request (the pool's own pauses double up to minutes).
 _RECONNECT_S = 2.0
@@ -66,15 +69,17 @@ class AsyncDatabase:
             task.cancel()
         await self._pool.close(timeout=1)
 
-    async def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
+    async def fetch(
+        self, name: str, params: Mapping[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> list[DictRow]:
         """Run the named statement and return its rows; raises ``DatabaseUnavailable`` when it takes too long."""
-        return await self.in_time(self._fetch(name, params))
+        return await self.in_time(self._fetch(name, params), timeout_s)
 
-    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work with the database, but not for long; raises ``DatabaseUnavailable``."""
+    async def in_time(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Await work with the database, but no longer than requests do; raises ``DatabaseUnavailable``."""
         task = asyncio.ensure_future(work)
         # Not asyncio.timeout: psycopg answers a cancellation by asking the server to cancel, which hangs with it.
-        done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
+        done, _ = await asyncio.wait({task}, timeout=timeout_s or self._timeout_s)
         if not done:
             self._abandon(task)
             raise DatabaseUnavailable("The database did not answer in time; try again.")
@@ -132,7 +137,7 @@ def _explained() -> Iterator[None]:
         yield
     except psycopg.errors.UndefinedTable as error:
         raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except OUTAGES as error:
         log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
         raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
 

@@ -73,6 +73,10 @@ class TrainingRepository:
         }
         return bool(await self._database.fetch("start_training", params))
 
+    async def unfinished(self, most: int) -> int:
+        """How many trainings are unfinished, counted up to ``most``."""
+        return int((await self._database.fetch("unfinished_trainings", {"limit": most}))[0]["count"])
+
     async def find_key(self, caller: str, key: str) -> tuple[UUID, str] | None:
         """The task and the digest of the body that an idempotency key stands for."""
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})

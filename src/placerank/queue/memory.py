@@ -41,7 +41,7 @@ class MemoryPublisher:
     async def close(self) -> None:
         """The channel goes with the process."""
 
-    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+    async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = 0) -> list[UUID]:  # noqa: ARG002
         """Put all into their queues; returns the ids of all."""
         with self._lock:
             for item in messages:

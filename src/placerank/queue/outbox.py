@@ -6,7 +6,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from placerank.errors import DatabaseUnavailable
 from placerank.queue import topology
 
 if TYPE_CHECKING:
@@ -44,11 +43,6 @@ class Outbox:
         self._confirmed: dict[WorkQueue, list[UUID]] = {queue: [] for queue in topology.WORK_QUEUES}
         self._flights: set[asyncio.Task[None]] = set()
         self._marker: asyncio.Task[None] | None = None
-
-    @property
-    def in_flight(self) -> int:
-        """How many messages wait to be sent."""
-        return len(self._waiting)
 
     async def open(self) -> None:
         """Start noting confirmations."""
@@ -100,6 +94,6 @@ class Outbox:
             self._confirmed[queue] = []
             try:
                 await self._database.fetch(_MARK[queue.name], {"ids": task_ids})
-            except DatabaseUnavailable:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be noted
                 # Without the mark the relay publishes once more, which is harmless.
-                log.warning("outbox: %d confirmations could not be noted", len(task_ids))
+                log.warning("outbox: %d confirmations could not be noted: %s", len(task_ids), error)

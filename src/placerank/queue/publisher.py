@@ -32,7 +32,8 @@ aiormq.connection.Connection.FRAME_BUFFER_SIZE = 4096
 
 _RECONNECT_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _CONNECT_TIMEOUT_S = 5.0
-_CONFIRM_TIMEOUT_S = 10.0
+#: How long a confirm is waited for.
+CONFIRM_S = 10.0
 _BROKER_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
 
@@ -49,7 +50,7 @@ class Publisher(Protocol):
     async def close(self) -> None:
         """Let go of the broker."""
 
-    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+    async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = CONFIRM_S) -> list[UUID]:
         """Publish all in one flight; returns the ids of those that the broker has confirmed."""
 
     async def depth(self, queue: WorkQueue) -> int | None:
@@ -83,12 +84,12 @@ class AmqpPublisher:
                 await self._keeper
         await self._disconnect()
 
-    async def publish(self, messages: Sequence[TaskMessage]) -> list[UUID]:
+    async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = CONFIRM_S) -> list[UUID]:
         """Publish all in one flight; returns the ids of those that the broker has confirmed."""
         wire = self._wire
         if wire is None:
             return []
-        outcomes = await asyncio.gather(*(self._publish_one(wire, item) for item in messages))
+        outcomes = await asyncio.gather(*(self._publish_one(wire, item, confirm_s) for item in messages))
         return [item.task_id for item, confirmed in zip(messages, outcomes, strict=True) if confirmed]
 
     async def depth(self, queue: WorkQueue) -> int | None:
@@ -103,7 +104,7 @@ class AmqpPublisher:
         return declared.declaration_result.message_count
 
     @staticmethod
-    async def _publish_one(wire: Wire, item: TaskMessage) -> bool:
+    async def _publish_one(wire: Wire, item: TaskMessage, confirm_s: float) -> bool:
         task_id = str(item.task_id)
         outgoing = aio_pika.Message(
             item.body(),
@@ -125,7 +126,7 @@ class AmqpPublisher:
                 routing_key=item.queue.name,
                 properties=outgoing.properties,
                 mandatory=True,
-                timeout=_CONFIRM_TIMEOUT_S,
+                timeout=confirm_s,
                 wait=False,
             )
         except _BROKER_ERRORS as error:

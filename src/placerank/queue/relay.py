@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 5.0
+#: At a start, for a long list of unfinished work.
+_LONG_S = 60.0
+#: The rows are locked meanwhile, so that confirms are not waited for as long as elsewhere.
+_CONFIRM_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +89,15 @@ class Relay:
     async def forget_published(self) -> None:
         """Take everything unfinished as never published: the broker is known to be empty."""
         for statements in _STATEMENTS.values():
-            await self._database.fetch(statements.forget)
+            await self._database.fetch(statements.forget, timeout_s=_LONG_S)
 
     async def _publish(self, queue: WorkQueue, take: str, params: dict[str, float]) -> int:
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(take, {**params, "batch": self._batch})
             if not rows:
                 return 0
-            confirmed = await self._publisher.publish(
-                [TaskMessage(queue, row["id"], row["traceparent"]) for row in rows]
-            )
+            messages = [TaskMessage(queue, row["id"], row["traceparent"]) for row in rows]
+            confirmed = await self._publisher.publish(messages, confirm_s=_CONFIRM_S)
             await transaction.fetch(_STATEMENTS[queue].set_published, {"ids": confirmed})
         log.info("relay: published %d of %d for %s", len(confirmed), len(rows), queue.name)
         return len(confirmed)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from placerank.domain import TaskType
-
 EXCHANGE: Final = "placerank"
 DEAD_LETTER_EXCHANGE: Final = "placerank.dlx"
 DEAD_LETTER_QUEUE: Final = "placerank.dead-letters"
@@ -34,8 +32,3 @@ class WorkQueue:
 INFERENCE: Final = WorkQueue("placerank.inference", "placerank.rank")
 TRAINING: Final = WorkQueue("placerank.training", "placerank.train")
 WORK_QUEUES: Final = (INFERENCE, TRAINING)
-
-
-def queue_of(task_type: TaskType) -> WorkQueue:
-    """The queue that carries tasks of this type."""
-    return TRAINING if task_type is TaskType.TRAINING else INFERENCE

@@ -7,11 +7,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from placerank import answers
 from placerank.db.jobs import Outcome, Shown
+from placerank.db.pool import OUTAGES
 from placerank.domain import Job, Problem, Status
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ T = TypeVar("T")
 #: looks the same as one whose worker died.
 MOST_ATTEMPTS = 3
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _EXPIRED = Problem("deadline_exceeded", "The inference had not started when its deadline passed.")
 _NO_PLACES = Problem("no_places", "The catalogue became empty before the inference ran.")
 

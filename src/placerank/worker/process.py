@@ -104,7 +104,7 @@ def training_work(runtime: WorkerRuntime) -> Work:
     # A training reports its own progress under a lease: the heartbeat is the consumer's alone.
     app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: 0.0)
     app.conf.worker_prefetch_multiplier = 1
-    add_training_task(app, training)
+    add_training_task(app, training, DeadLetters(app))
     return Work(app, topology.TRAINING, 1, lambda: None, training.stop, training.stop)
 
 

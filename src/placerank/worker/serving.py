@@ -18,6 +18,7 @@ from placerank.db.pool import run
 from placerank.db.statements import statement
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import PlaceTable
+from placerank.ranking.errors import ModelError
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
@@ -59,7 +60,8 @@ class Snapshot:
         self.versions = versions
         self.table = table
         self._models = [model for model, _ in models]
-        self._bounds = list(accumulate(share * _BUCKETS // _PERCENT for _, share in models))
+        whole = sum(share for _, share in models)
+        self._bounds = list(accumulate(share * _BUCKETS // whole for _, share in models))
         self._rendered: dict[int, bytes] = {}
 
     def model_for(self, identity: str) -> ServedModel:
@@ -85,6 +87,7 @@ class Serving:
         self._device = device
         self._refresh_s = refresh_s
         self._snapshot: Snapshot | None = None
+        self._waited_for: Versions | None = None
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._wanted = threading.Event()
@@ -111,7 +114,9 @@ class Serving:
                 self._changed.wait_for(lambda: self._snapshot is not None or self._stopping.is_set())
             if wanted is not None and self._is_behind(wanted) and not self._stopping.is_set():
                 self._wanted.set()
-                self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), _PATIENCE_S)
+                # Once for each version: one that takes long to load, or cannot be, does not hold up every batch.
+                patience, self._waited_for = (0.0 if self._waited_for == wanted else _PATIENCE_S), wanted
+                self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), patience)
             if self._snapshot is None:
                 raise Stopping("there is no model to serve yet")
             return self._snapshot
@@ -151,17 +156,26 @@ class Serving:
             else:
                 table = _table(versions["catalogue"], connection)
             rows = run(connection, "models_in_use")
-        models = [(self._served(row, table), row["use_percentage"]) for row in rows]
+        models = [(served, row["use_percentage"]) for row in rows if (served := self._served(row, table)) is not None]
+        if not models:
+            raise ModelError("no model in use can be loaded")
         return Snapshot((versions["catalogue"], versions["models"]), table, models)
 
-    def _served(self, row: dict[str, Any], table: PlaceTable) -> ServedModel:
-        scorer = Scorer(Model.from_artifact(bytes(row["artifact"])), table, device=self._device)
-        scorer.warm_up()
+    def _served(self, row: dict[str, Any], table: PlaceTable) -> ServedModel | None:
+        """A version ready to serve; none where it cannot be loaded: then the others serve its travellers too."""
+        try:
+            scorer = Scorer(Model.from_artifact(bytes(row["artifact"])), table, device=self._device)
+            scorer.warm_up()
+        except ModelError as error:
+            log.error("serving: model %s is left out: %s", row["version"], error)  # noqa: TRY400 - the sentence says it
+            return None
         return ServedModel(row["version"], scorer)
 
 
 def ensure_first_model(database: Database) -> None:
     """Register the prior where there is no model yet; safe for several workers at once."""
+    if database.fetch("shares"):
+        return
     with database.transaction() as connection:
         run(connection, "lock_models")
         if run(connection, "shares"):

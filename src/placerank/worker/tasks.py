@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from placerank.worker.consumer import Request
 from placerank.worker.inference import Delivery, Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from celery import Celery
 
     from placerank.worker.batcher import MicroBatcher
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KILLER = Problem("too_many_attempts", "The inference ended its worker each time that it ran.")
-_FAILED = Problem("inference_failed", "The inference failed; the worker's log says why.")
+_KILLER = Problem("too_many_attempts", "It ended its worker each time that it ran.")
+_INFERENCE_FAILED = Problem("inference_failed", "The inference failed; the worker's log says why.")
+_TRAINING_FAILED = Problem("training_failed", "The training failed; the worker's log says why.")
 
 
 def add_inference_task(
@@ -33,34 +37,51 @@ def add_inference_task(
 ) -> None:
     """The task behind the inference queue."""
 
-    def give_up(task_id: UUID, problem: Problem) -> None:
-        # The letter first: a death in between brings the message back, and the row still says that it is unfinished.
-        letters.publish(TaskMessage(topology.INFERENCE, task_id), problem.code)
-        batch.fail(task_id, problem)
-
     @app.task(name=topology.INFERENCE.task, bind=True, Request=Request)
     def rank(self: Any, task_id: str) -> None:
         """Rank every place for the traveller of this inference."""
-        inference, redelivered = UUID(task_id), bool(self.request.delivery_info.get("redelivered"))
-        try:
-            batcher.submit(Delivery(inference, redelivered), alone=redelivered).result()
-        except Stopping as error:
-            raise Reject(error, requeue=True) from error
-        except TooManyAttempts:
-            log.error("inference %s: %s", inference, _KILLER.detail)  # noqa: TRY400 - there is no trace of a death
-            give_up(inference, _KILLER)
-        except Exception:
-            log.exception("inference %s failed", inference)
-            give_up(inference, _FAILED)
+        redelivered = bool(self.request.delivery_info.get("redelivered"))
+        message = TaskMessage(topology.INFERENCE, UUID(task_id))
+        with _ending(message, letters, batch.fail, _INFERENCE_FAILED):
+            batcher.submit(Delivery(message.task_id, redelivered), alone=redelivered).result()
 
 
-def add_training_task(app: Celery, training: TrainingRun) -> None:
+def add_training_task(app: Celery, training: TrainingRun, letters: DeadLetters) -> None:
     """The task behind the training queue."""
 
     @app.task(name=topology.TRAINING.task, Request=Request)
     def train(task_id: str) -> None:
         """Learn from what was shown and chosen, and register the version that comes of it."""
-        try:
-            training.run(UUID(task_id))
-        except Stopping as error:
-            raise Reject(error, requeue=True) from error
+        message = TaskMessage(topology.TRAINING, UUID(task_id))
+        with _ending(message, letters, training.fail, _TRAINING_FAILED):
+            training.run(message.task_id)
+
+
+@contextmanager
+def _ending(
+    message: TaskMessage, letters: DeadLetters, fail: Callable[[UUID, Problem], None], failed: Problem
+) -> Iterator[None]:
+    """A task that fails, or kills, becomes a dead letter and a failed row; one that is interrupted goes back."""
+    try:
+        yield
+    except Stopping as error:
+        raise Reject(error, requeue=True) from error
+    except TooManyAttempts:
+        log.error("%s %s: %s", message.queue.task, message.task_id, _KILLER.detail)  # noqa: TRY400 - no trace of a death
+        _give_up(message, letters, fail, _KILLER)
+    except Exception:
+        log.exception("%s %s failed", message.queue.task, message.task_id)
+        _give_up(message, letters, fail, failed)
+
+
+def _give_up(
+    message: TaskMessage, letters: DeadLetters, fail: Callable[[UUID, Problem], None], problem: Problem
+) -> None:
+    # The letter first: a death in between brings the message back, and the row still says that it is unfinished.
+    try:
+        letters.publish(message, problem.code)
+        fail(message.task_id, problem)
+    except Exception as error:
+        # Without the letter there is no end yet: acknowledged now, the task would be nobody's.
+        log.warning("%s %s goes back: %s", message.queue.task, message.task_id, error)
+        raise Reject(error, requeue=True) from error

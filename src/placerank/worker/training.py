@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from placerank.db.learning import NewVersion
+from placerank.db.pool import OUTAGES
 from placerank.domain import PLACE_FIELDS, Problem
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.lists import ShownLists
 from placerank.ranking.model import Model
 from placerank.ranking.training import train
-from placerank.worker.inference import OUTAGES, Stopping
+from placerank.worker.inference import Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from placerank.db.learning import AnsweredList, LearningRepository
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
 _LOOK_EVERY_S = 1.0
 _REPORT_EVERY_S = 0.5
-_FAILED = Problem("training_failed", "The training failed; the worker's log says why.")
-_KILLER = Problem("too_many_attempts", "The training ended its worker each time that it ran.")
 
 
 class TrainingRun:
@@ -50,15 +49,20 @@ class TrainingRun:
         self._stopping.set()
 
     def run(self, training_id: UUID) -> None:
-        """Bring a training to its end; raises ``Stopping`` when it has to be handed back."""
+        """Bring a training to its end; raises what training raises, ``TooManyAttempts`` and ``Stopping``."""
+        self._patiently(lambda: self._attempt(training_id))
+
+    def fail(self, training_id: UUID, problem: Problem) -> None:
+        """End a training without a version."""
+        self._patiently(lambda: self._learning.fail(training_id, problem))
+
+    def _patiently(self, work: Callable[[], None]) -> None:
         while True:
             try:
-                self._attempt(training_id)
+                return work()
             except OUTAGES as error:
-                log.warning("training %s: waiting for the database: %s", training_id, str(error).strip())
+                log.warning("training: waiting for the database: %s", " ".join(str(error).split()))
                 self._pause()
-            else:
-                return
 
     def _attempt(self, training_id: UUID) -> None:
         # Another worker's lease may still run although that worker is dead: then wait for the lease to end.
@@ -67,21 +71,16 @@ class TrainingRun:
                 return
             self._pause()
         if claim.attempts > MOST_ATTEMPTS:
-            self._learning.fail(training_id, _KILLER)
-            return
+            raise TooManyAttempts
         with self._renewed_lease(training_id) as report:
             try:
                 self._train(training_id, claim.options, report)
-            except Stopping:
-                self._learning.release(training_id)
-                raise
             except NotEnoughData as error:
                 self._learning.fail(training_id, Problem("not_enough_data", str(error)))
-            except OUTAGES:
+            except (Stopping, *OUTAGES):
+                # Neither is an attempt. The lease is given back as soon as there is a database to give it to.
+                self._patiently(lambda: self._learning.release(training_id))
                 raise
-            except Exception:
-                log.exception("training %s failed", training_id)
-                self._learning.fail(training_id, _FAILED)
 
     def _train(self, training_id: UUID, options: Mapping[str, Any], report: _Report) -> None:
         seed = int(options.get("seed", 0))

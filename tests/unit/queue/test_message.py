@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from placerank.domain import TaskType
 from placerank.queue import topology
 from placerank.queue.celery_app import make_app
 from placerank.queue.message import TaskMessage
@@ -43,8 +42,8 @@ def test_the_trace_context_travels_in_the_headers() -> None:
 
 
 def test_each_type_of_task_has_its_queue() -> None:
-    assert topology.queue_of(TaskType.INFERENCE).name == "placerank.inference"
-    assert topology.queue_of(TaskType.TRAINING).name == "placerank.training"
+    assert topology.INFERENCE.name == "placerank.inference"
+    assert topology.TRAINING.name == "placerank.training"
 
 
 def test_workers_take_json_only_and_acknowledge_late() -> None:

@@ -84,10 +84,8 @@ UPDATE inferences SET published_at = now() WHERE id = ANY(:ids);
 UPDATE inferences SET published_at = NULL WHERE finished_at IS NULL AND published_at IS NOT NULL;
 
 -- name: backlog
--- How many inferences are unfinished, counted up to the limit, and the number of the oldest.
-SELECT
-    (SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :limit) AS u) AS unfinished,
-    (SELECT min(user_id) FROM inferences WHERE finished_at IS NULL) AS oldest;
+-- How many inferences are unfinished, counted up to the limit.
+SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :limit) AS u;
 
 -- name: read_jobs
 -- The travellers of a batch, less those that are finished.

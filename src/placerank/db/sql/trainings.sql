@@ -19,6 +19,9 @@ new_event AS (
 )
 SELECT id FROM new_training;
 
+-- name: unfinished_trainings
+SELECT count(*) FROM (SELECT FROM trainings WHERE finished_at IS NULL LIMIT :limit) AS u;
+
 -- name: mark_training_published!
 UPDATE trainings SET published_at = now() WHERE id = ANY(:ids) AND finished_at IS NULL;
 
