@@ -340,3 +340,20 @@ def test_nonsense_instead_of_http(api: Api) -> None:
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 400")
+
+
+def test_a_bulk_of_nothing_but_wrong_places_costs_little(api: Api) -> None:
+    reply = api.http.put(BULK, content=b"[" + b",".join([b"{}"] * 40_000) + b"]", headers=JSON_HEADERS)
+    problem(reply, 422, "invalid_request")
+    assert len(reply.content) < 20_000
+    reply = api.http.post(START, json=traveller(people_num=15_000, people_age=[121] * 15_000))
+    problem(reply, 422, "invalid_request")
+    assert len(reply.content) < 50_000
+
+
+@pytest.mark.parametrize("sent", ["0" * 140_000, "not a trace", "00-" + "g" * 32 + "-" + "0" * 16 + "-01"])
+def test_what_is_no_trace_context_goes_no_further(cluster: Cluster, sent: str) -> None:
+    headers = {"traceparent": sent, "Prefer": "wait=20"}
+    answered = [cluster.api.http.post(START, json=traveller(), headers=headers).json() for _ in range(2)]
+    assert [one["status"] for one in answered] == ["SUCCESS", "SUCCESS"]
+    assert cluster.api.http.get("/healthz/ready").json()["broker"] == "ok"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
+from redis import Redis
 from tests.integration.support import soon
 
 from placerank.cache.memory import MemoryCache
-from placerank.cache.redis import RedisApiCache, RedisWorkerCache
+from placerank.cache.redis import CHANNEL, RedisApiCache, RedisWorkerCache
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -202,3 +203,27 @@ async def test_it_opens_while_redis_is_away() -> None:
     assert not cache.listening
     assert await cache.get([uuid4()]) == {}
     await cache.close()
+
+
+async def test_nonsense_on_the_channel_is_passed_over(cache_url: str) -> None:
+    async with redis_sides(cache_url) as sides:
+        with Redis.from_url(cache_url) as other:
+            other.publish(CHANNEL, b"hello")
+        last = uuid4()
+        sides.worker.store({last: b"1"})
+        await soon(lambda: sides.heard)
+        assert sides.heard == [last]
+        assert sides.api.listening
+
+
+async def test_a_subscription_that_falls_silent_is_noticed(services: Services, cache_url: str) -> None:
+    if not services.owned("redis"):
+        pytest.skip("this Redis is somebody else's")
+    async with redis_sides(cache_url) as sides:
+        services.pause("redis")
+        try:
+            # Twice the silence that is borne, and some time to notice.
+            await soon(lambda: not sides.api.listening, 20)
+        finally:
+            services.resume("redis")
+        await soon(lambda: sides.api.listening)

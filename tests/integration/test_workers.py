@@ -340,6 +340,18 @@ def test_shares_are_kept_and_a_traveller_stays_with_a_version(url: str, vhost: V
     assert abs(share - 0.3) < 0.07
 
 
+def test_a_version_that_cannot_be_loaded_is_left_out(url: str, vhost: Vhost, workers: Workers) -> None:
+    workers.start()
+    eventually(lambda: rows(url, "SELECT id FROM models"))
+    register(url, 50)
+    rows(url, "UPDATE models SET artifact = 'damaged' WHERE id = 2")
+    CatalogueRepository(url).put([(500, *row[1:]) for row in places(1)], replace=True)
+    ask(url, vhost, [f"{n}" for n in range(50)])
+    eventually(lambda: all_finished(url))
+    answers = rows(url, "SELECT DISTINCT model_version, location_ids FROM inferences")
+    assert [(row["model_version"], row["location_ids"]) for row in answers] == [("v1", [500])]
+
+
 def test_workers_that_start_together_register_one_first_model(url: str, vhost: Vhost, workers: Workers) -> None:
     for _ in range(3):
         workers.start()

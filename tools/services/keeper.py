@@ -1,9 +1,9 @@
 """Keeps one service alive for another process, and ends it when that process ends, in whatever way.
 
-Run as a script; JSON lines come on standard input: first the orders, which everybody could read as an argument, then
+Run as a script; JSON lines come on standard input: first the orders (as an argument, everybody could read them), then
 commands. The end of standard input means that nobody needs the service any more: a pipe is closed by the kernel even
-when its writer is killed, so nothing is left behind. Linux only: descendants are found in /proc, and orphans (epmd makes
-itself one) come to this process.
+when its writer is killed, so nothing is left behind. Linux only: descendants are found in /proc, and orphans (epmd
+makes itself one) come to this process.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from placerank.api.coalescer import Coalescer
-from placerank.errors import Overloaded
+from placerank.errors import DatabaseUnavailable, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,3 +179,28 @@ async def test_a_result_too_few_is_an_error_and_not_a_hang() -> None:
     for _ in range(2):
         with pytest.raises(ValueError):
             await asyncio.wait_for(together.submit(1), 1)
+
+
+async def test_a_database_that_is_away_is_told_to_all_who_wait_at_once() -> None:
+    trip = Trip()
+    together = Coalescer(trip.run, flights=1, most=4)
+    trip.gate.clear()
+    trip.error = DatabaseUnavailable("away")
+    calls = [asyncio.create_task(together.submit(n)) for n in range(40)]
+    await turns()
+    trip.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
+    assert len(trip.flights) == 1
+
+
+async def test_one_bad_item_fails_alone() -> None:
+    async def run(items: Sequence[int]) -> list[int]:
+        if 7 in items:
+            raise ValueError("seven")
+        return list(items)
+
+    together = Coalescer(run, flights=1)
+    outcomes = await asyncio.gather(*(together.submit(n) for n in range(20)), return_exceptions=True)
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ValueError)] == [7]
+    assert [outcome for outcome in outcomes if outcome != outcomes[7]] == [n for n in range(20) if n != 7]

@@ -29,6 +29,15 @@ def test_no_traveller_is_both_learned_from_and_judged_by(identities: list[str], 
     assert not {identities[one] for one in seen} & {identities[one] for one in unseen}
 
 
+@given(st.lists(st.text(min_size=1, max_size=3), min_size=4, max_size=40, unique=True), st.integers(0, 9))
+def test_who_is_kept_back_once_is_kept_back_always(identities: list[str], seed: int) -> None:
+    # But for the very few travellers of whom chance has put all on one side.
+    _, before = split(identities[: len(identities) // 2], seed)
+    _, after = split(identities, seed)
+    if len(before) > 1:
+        assert set(before) <= set(after)
+
+
 def test_training_finds_a_preference_that_the_prior_does_not_know() -> None:
     trained = train(LISTS, seed=1)
     assert trained.metrics["auc_within_lists"] > trained.baseline_metrics["auc_within_lists"]
