@@ -27,7 +27,7 @@ from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.worker.inference import Stopping
+from placerank.worker.inference import Stopping, TooManyAttempts
 from placerank.worker.serving import ensure_first_model
 from placerank.worker.training import TrainingRun
 
@@ -261,10 +261,9 @@ def test_one_that_keeps_killing_its_worker_is_given_up(url: str, database: Datab
     training_id, learning = begun(url), LearningRepository(database)
     for _ in range(3):
         assert learning.claim(training_id, 0) is not None
-    training(database).run(training_id)
-    found = standing(url, training_id)
-    assert found.problem is not None
-    assert found.problem.code == "too_many_attempts"
+    with pytest.raises(TooManyAttempts):
+        training(database).run(training_id)
+    assert standing(url, training_id).problem is None
 
 
 def test_a_training_that_ended_registers_nothing_more(url: str, database: Database) -> None:
