@@ -42,7 +42,7 @@ def in_ci() -> bool:
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """PostgreSQL, RabbitMQ and Redis: from the environment, or started for this session."""
+    """PostgreSQL, RabbitMQ and Redis: from the environment, or started for this run of the tests."""
     try:
         # Packages are installed as root only: that is a container or a CI machine, not somebody's desk.
         found = start(install=os.geteuid() == 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -19,6 +21,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from placerank.errors import BodyTooLarge, MalformedBody
@@ -160,7 +163,11 @@ class ShareBody(BaseModel):
 
 traveller = TypeAdapter(TravellerBody)
 selection = TypeAdapter(SelectionBody)
-#: Ends at the first wrong place: 32 MB of nothing but wrong ones would make a gigabyte of errors.
+#: Ends at the first wrong place: 32 MB of nothing but wrong ones would make a gigabyte of errors. Only a bulk that is
+#: not large is looked through again for all of them, and a reply tells so many at most.
+_DETAILED_BYTES = 2**20
+MOST_ERRORS = 100
+_NO_LIST = [{"loc": (), "msg": "must be a list of places", "type": "list_type"}]
 places: TypeAdapter[list[PlaceBody]] = TypeAdapter(Annotated[list[PlaceBody], FailFast()])
 training = TypeAdapter(TrainingBody)
 share = TypeAdapter(ShareBody)
@@ -194,6 +201,25 @@ def parse(adapter: TypeAdapter[T], body: bytes) -> T:
         if details[0]["type"] == "json_invalid":
             raise MalformedBody(details[0]["msg"] + ".") from None
         raise RequestValidationError(details) from None
+
+
+def parse_places(body: bytes) -> list[PlaceBody]:
+    """The places of a bulk; raises as ``parse`` does, of a large bulk with the first wrong place only."""
+    try:
+        return parse(places, body)
+    except RequestValidationError:
+        if len(body) > _DETAILED_BYTES:
+            raise
+        raise RequestValidationError(list(islice(_wrong(from_json(body)), MOST_ERRORS)) or _NO_LIST) from None
+
+
+def _wrong(entries: Any) -> Iterator[dict[str, Any]]:
+    for position, entry in enumerate(entries if isinstance(entries, list) else []):
+        try:
+            PlaceBody.model_validate(entry)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False, include_context=False):
+                yield {**detail, "loc": (position, *detail["loc"])}
 
 
 def documented(adapter: TypeAdapter[Any], *, required: bool = True) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _add_changes(routes: APIRouter, desk: ContentDesk) -> None:
 
 
 def _put(catalogue: CatalogueRepository, body: bytes) -> dict[str, int]:
-    places = bodies.parse(bodies.places, body)
+    places = bodies.parse_places(body)
     seen: dict[int, int] = {}
     for position, place in enumerate(places):
         first = seen.setdefault(place.location_id, position)

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from placerank.api import bodies
 from placerank.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ MEDIA_TYPE = "application/problem+json"
 _CODES = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "This route does not take this method")}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _PREFIX = "Value error, "
-#: A list of sixty thousand wrong ages is one mistake.
-_MOST_ERRORS = 100
 
 
 def problem(
@@ -59,7 +58,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 
 async def _validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"field": _field(item["loc"]), "detail": _detail(item)} for item in error.errors()[:_MOST_ERRORS]]
+    errors = [{"field": _field(item["loc"]), "detail": _detail(item)} for item in error.errors()[: bodies.MOST_ERRORS]]
     detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors[:5])
     return problem(422, "invalid_request", "The request is not valid", detail, errors=errors)
 
