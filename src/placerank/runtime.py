@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache
 from placerank.db.catalogue import CatalogueRepository
@@ -170,25 +170,19 @@ def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> W
         pool_size=settings.database.pool_size,
     )
     database.open()
-    redis = (
-        RedisWorkerCache(
+    opened = ExitStack()
+    opened.callback(database.close)
+    if cache is None:
+        cache = redis = RedisWorkerCache(
             settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
         )
-        if cache is None
-        else None
-    )
-
-    def close() -> None:
-        database.close()
-        if redis is not None:
-            redis.close()
-
+        opened.callback(redis.close)
     return WorkerRuntime(
         database=database,
-        cache=cache or cast("WorkerCache", redis),
+        cache=cache,
         broker_url=settings.broker_url.get_secret_value(),
         options=_worker_options(settings),
-        close=close,
+        close=opened.close,
     )
 
 
