@@ -18,7 +18,11 @@ _COMMANDS: Final = {
     "relay": ("placerank.cli.serve:relay", "Publishes what was committed and not confirmed; two are harmless."),
     "worker": ("placerank.cli.serve:worker", "Works on a queue: --queue inference or --queue training."),
     "migrate": ("placerank.cli.database:migrate", "Brings the database to this version's schema."),
+    "wait": ("placerank.cli.database:wait", "Waits until the other processes can start."),
+    "broker-definitions": ("placerank.cli.broker:definitions", "Writes what RabbitMQ has to import at its start."),
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
+    "dead-letters": ("placerank.cli.dead_letters:dead_letters", "Tasks that failed for good: list, replay, purge."),
+    "prune": ("placerank.cli.operations:prune", "Removes what is older than an age."),
     "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
 }
 
