@@ -13,10 +13,10 @@ export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-services install test lint types format bench lock clean
+.PHONY: help run run-services install test e2e lint types format bench lock clean
 
 help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.embedded ## Everything in one process, with a demo catalogue or PLACES=FILE, on PORT
 	@$(BIN)/placerank run --port $(PORT) $(if $(PLACES),--places "$(PLACES)")
@@ -28,6 +28,9 @@ install: $(VENV)/.dev ## The environment in .venv with everything in it
 
 test: $(VENV)/.dev lint types ## Lint, types and every test; starts the services that they need
 	@$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(VENV)/.dev ## The chart on the cluster of KUBECONFIG, with images of TAG (and NEXT_TAG) that are there
+	@$(BIN)/python -m pytest tests/e2e -s $(ARGS)
 
 lint: $(VENV)/.dev ## Style, and the direction of imports
 	@$(BIN)/ruff check .
