@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from placerank.queue.definitions import vhost_definitions
 from tools import chart_values
+
+from placerank.queue.definitions import vhost_definitions
 
 if TYPE_CHECKING:
     from tools.chart_values import Value
