@@ -1,8 +1,8 @@
 """Reads a chart's ``values.yaml`` with its comments: what each value is, and what is accepted for it.
 
 A value is described by the comment right above it. Lines ``# @schema …`` in that comment hold JSON Schema in YAML's
-flow style, and narrow what the default's type already says. ``{each: GROUP, named: PATTERN}`` makes a map of groups like
-``GROUP``, whose names match.
+flow style, and narrow what the default's type already says. ``{each: GROUP, named: PATTERN}`` makes a map
+of groups like ``GROUP``, whose names match.
 """
 
 from __future__ import annotations
