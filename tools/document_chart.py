@@ -33,8 +33,8 @@ helm install placerank charts/placerank --namespace placerank --create-namespace
 helm test placerank --namespace placerank --logs
 ```
 
-How to [install on a cluster](../../docs/how-to/kubernetes.md), [prepare for production](../../docs/how-to/production.md)
-and [find the sizes](../../docs/how-to/sizing.md).
+How to [install on a cluster](../../docs/how-to/kubernetes.md),
+[prepare for production](../../docs/how-to/production.md) and [find the sizes](../../docs/how-to/sizing.md).
 
 Written from `values.yaml` by `python -m tools.document_chart`, as are the `values.schema.json`: an unknown value is
 refused.
