@@ -155,11 +155,11 @@ REFUSED = {
         ("api.autoscaling.minReplicas (7) is above api.autoscaling.maxReplicas (6): lower the one or raise the other."),
     ),
     "no time to finish": (
-        ("api.preStopSeconds=40",),
+        ("api.drainSeconds=40",),
         APIS,
         (
             "api.terminationGracePeriodSeconds leaves less than five "
-            "seconds after api.preStopSeconds to finish requests: raise it."
+            "seconds after api.drainSeconds to finish requests: raise it."
         ),
     ),
     "Ingress without host": (

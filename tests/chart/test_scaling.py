@@ -131,10 +131,10 @@ def test_trainings_never_overlap() -> None:
     assert (scaler["minReplicaCount"], scaler["maxReplicaCount"]) == (0, 1)
 
 
-def test_the_api_leaves_its_service_before_it_stops() -> None:
+def test_the_api_serves_on_while_it_leaves_its_service() -> None:
     (api,) = (part for part in parts(render()) if part.name == "Deployment/placerank-api")
     container = api.spec["containers"][0]
-    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}
+    assert {"name": "PLACERANK_API__DRAIN_S", "value": "10"} in container["env"]
     assert api.spec["terminationGracePeriodSeconds"] == 45
     assert container["startupProbe"]["httpGet"]["path"] == "/healthz/ready"
     assert container["readinessProbe"]["httpGet"]["path"] == "/healthz/ready"
