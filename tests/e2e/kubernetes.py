@@ -148,14 +148,13 @@ class Namespace:
         """An address on this machine, as long as the context lasts."""
         local = free_port()
         command = ["kubectl", "--namespace", self.name, "port-forward", target, f"{local}:{port}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            assert process.stdout is not None
-            assert "Forwarding" in process.stdout.readline()
-            yield f"http://127.0.0.1:{local}"
-        finally:
-            process.terminate()
-            process.wait(10)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "Forwarding" in process.stdout.readline()
+                yield f"http://127.0.0.1:{local}"
+            finally:
+                process.terminate()
 
 
 POSTGRESQL = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/name=postgresql"
