@@ -16,6 +16,8 @@ RUN set -eu; \
     rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc*; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/* /usr/share/doc /usr/share/info /usr/share/man /usr/share/locale; \
     rm -rf /root/.cache /tmp/*; \
+    echo 'placerank:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd; \
+    echo 'placerank:x:10001:' >>/etc/group; \
     python -m compileall -q -j 0 "$stdlib"
 
 # What installs: in an environment of its own, which no image gets.
@@ -33,7 +35,7 @@ ENV VIRTUAL_ENV=/opt/venv \
 
 FROM build AS api-dependencies
 COPY requirements/api.txt requirements/
-RUN uv pip install --require-hashes -r requirements/api.txt
+RUN uv pip install --require-hashes -r requirements/api.txt && rm -f /opt/venv/.lock
 
 # All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
 # finds everything there that it shares with them.
@@ -42,7 +44,8 @@ COPY requirements/worker.txt requirements/
 RUN uv pip install --require-hashes -r requirements/worker.txt
 COPY requirements/torch.txt requirements/
 ARG TORCH_INDEX
-RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
+RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && rm -f /opt/venv/.lock
 
 # The code as it lies in /opt/venv, and nothing else.
 FROM build AS package
@@ -51,8 +54,7 @@ RUN python -m venv --without-pip /build/venv \
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN VIRTUAL_ENV=/build/venv uv build --wheel --no-build-isolation --out-dir dist \
-    && uv pip install --no-deps --prefix /package/opt/venv dist/*.whl \
-    && rm -f /package/opt/venv/.lock
+    && uv pip install --no-deps --prefix /package/opt/venv dist/*.whl
 
 FROM scratch AS runtime
 COPY --from=system / /
