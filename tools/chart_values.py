@@ -1,7 +1,8 @@
 """Reads a chart's ``values.yaml`` with its comments: what each value is, and what is accepted for it.
 
 A value is described by the comment right above it. Lines ``# @schema …`` in that comment hold JSON Schema in YAML's
-flow style, and narrow what the default's type already says.
+flow style, and narrow what the default's type already says. ``{each: GROUP, named: PATTERN}`` makes a map
+of groups like ``GROUP``, whose names match.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def _schema_of(value: Value, groups: dict[str, Value]) -> dict[str, Any]:
         return described | schema(value.children, groups)
     narrowed = dict(value.narrowed)
     if each := narrowed.pop("each", None):
-        narrowed["additionalProperties"] = schema(groups[each].children, groups)
+        named = {narrowed.pop("named"): schema(groups[each].children, groups)}
+        narrowed |= {"patternProperties": named, "additionalProperties": False}
     basis = {} if value.default is None else _TYPES[type(value.default)]
     if "type" in narrowed or "enum" in narrowed:
         basis = {}
@@ -102,7 +104,8 @@ def _comment(lines: list[str], key: Any) -> tuple[str, dict[str, Any]]:
     first = start
     while first and lines[first - 1].startswith(" " * column + "#"):
         first -= 1
-    words, narrowed = [], {}
+    words: list[str] = []
+    narrowed: dict[str, Any] = {}
     for line in (line.strip().removeprefix("#").strip() for line in lines[first:start]):
         if line.startswith(_MARK):
             narrowed |= _annotation(line.removeprefix(_MARK).strip())

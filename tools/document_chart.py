@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from placerank.queue.definitions import vhost_definitions
 from tools import chart_values
+
+from placerank.queue.definitions import vhost_definitions
 
 if TYPE_CHECKING:
     from tools.chart_values import Value
@@ -32,8 +33,8 @@ helm install placerank charts/placerank --namespace placerank --create-namespace
 helm test placerank --namespace placerank --logs
 ```
 
-How to [install on a cluster](../../docs/how-to/kubernetes.md), [prepare for production](../../docs/how-to/production.md)
-and [find the sizes](../../docs/how-to/sizing.md).
+How to [install on a cluster](../../docs/how-to/kubernetes.md),
+[prepare for production](../../docs/how-to/production.md) and [find the sizes](../../docs/how-to/sizing.md).
 
 Written from `values.yaml` by `python -m tools.document_chart`, as are the `values.schema.json`: an unknown value is
 refused.

@@ -85,7 +85,10 @@ def statistics():
         except OSError as error:
             seen = (503, str(error))
         if seen[0] == 200 and isinstance(seen[1].get("messages"), int):
-            print(f"{os.environ['TEST_QUEUE']}: {seen[1]['messages']} messages, {seen[1].get('consumers')} consumers", flush=True)
+            print(
+                f"{os.environ['TEST_QUEUE']}: {seen[1]['messages']} messages, {seen[1].get('consumers')} consumers",
+                flush=True,
+            )
             return
         time.sleep(2)
     sys.exit(f"{url} tells no number of messages, so that KEDA cannot scale: {str(seen)[:300]}")
