@@ -37,16 +37,6 @@ FROM build AS api-dependencies
 COPY requirements/api.txt requirements/
 RUN uv pip install --require-hashes -r requirements/api.txt && rm -f /opt/venv/.lock
 
-# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
-# finds everything there that it shares with them.
-FROM build AS worker-dependencies
-COPY requirements/worker.txt requirements/
-RUN uv pip install --require-hashes -r requirements/worker.txt
-COPY requirements/torch.txt requirements/
-ARG TORCH_INDEX
-RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-    && rm -f /opt/venv/.lock
-
 # The code as it lies in /opt/venv, and nothing else.
 FROM build AS package
 RUN python -m venv --without-pip /build/venv \
@@ -81,6 +71,21 @@ LABEL org.opencontainers.image.title="placerank api" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
+# For `skaffold dev`: the same, from a writable copy of the code that starts again when a file of it changes.
+FROM api AS api-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
+# finds everything there that it shares with them.
+FROM build AS worker-dependencies
+COPY requirements/worker.txt requirements/
+RUN uv pip install --require-hashes -r requirements/worker.txt
+COPY requirements/torch.txt requirements/
+ARG TORCH_INDEX
+RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && rm -f /opt/venv/.lock
+
 FROM runtime AS worker
 COPY --from=worker-dependencies /opt/venv /opt/venv
 COPY --from=package /package/ /
@@ -90,3 +95,10 @@ LABEL org.opencontainers.image.title="placerank worker" \
       org.opencontainers.image.description="The inference and training workers of placerank, with torch." \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+FROM worker AS worker-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# Without a target: the API.
+FROM api
