@@ -123,6 +123,8 @@ class Job:
     expired: bool
     #: The catalogue and the set of models that are in force.
     versions: tuple[int, int]
+    #: Seconds from its commit until it was read.
+    waited_s: float = 0.0
 
 
 def new_task_id() -> UUID:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from placerank.cache.probe import RedisProbe
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
+from placerank.db.system import SystemRepository
 from placerank.queue import check
 from placerank.queue.outbox import Outbox
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
+from placerank.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -108,6 +111,7 @@ class RelayRuntime:
     publisher: Publisher
     relay: Relay
     check_broker: Callable[[], None]
+    sampler: Sampler
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -115,9 +119,13 @@ class RelayRuntime:
         await self.database.open()
         await self.publisher.open()
         checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
+        sampling = asyncio.create_task(self.sampler.run(), name="sampler")
         try:
             yield
         finally:
+            sampling.cancel()
+            with suppress(asyncio.CancelledError):
+                await sampling
             await checking
             await self.publisher.close()
             await self.database.close()
@@ -157,7 +165,24 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
         lost_after_s=settings.relay.lost_after_s,
         batch=settings.relay.batch,
     )
-    return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings))
+    return RelayRuntime(
+        database, publisher, relay, lambda: _check_broker(settings), sampler=_sampler(settings, database, publisher)
+    )
+
+
+def _sampler(settings: Settings, database: AsyncDatabase, publisher: Publisher) -> Sampler:
+    management_url = settings.broker.management_url.get_secret_value()
+    broker_url, cache_url = settings.broker_url.get_secret_value(), settings.backend_url.get_secret_value()
+
+    def unacknowledged() -> dict[str, int]:
+        return check.unacknowledged(management_url, broker_url) if management_url else {}
+
+    async def no_cache() -> None:
+        """Embedded mode has no Redis."""
+
+    in_memory = cache_url.startswith("memory:")
+    probe = no_cache if in_memory else RedisProbe(cache_url, timeout_s=settings.cache.timeout_s).look
+    return Sampler(SystemRepository(database), publisher, probe, unacknowledged, interval_s=settings.telemetry.sample_s)
 
 
 def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> WorkerRuntime:

@@ -6,6 +6,7 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -111,6 +112,12 @@ class TelemetrySettings(_Group):
 
     metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of a process's own /metrics; 0 is off.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level to log.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="Lines for people, or JSON; auto is JSON where standard error is no terminal."
+    )
+    sample_s: float = Field(
+        default=5, gt=0, le=3600, description="Seconds between the relay's looks at queues, database and cache."
+    )
 
 
 class Settings(BaseSettings):
@@ -187,6 +194,20 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
             text = ("(set)" if shown.get_secret_value() else "") if isinstance(shown, SecretStr) else shown
             rows.append((variable_of((name, inner)), "" if text is None else str(text), inner_field.description))
     return [(variable, value, description or "") for variable, value, description in rows]
+
+
+def secrets(settings: Settings) -> set[str]:
+    """What must not get into a log line: passwords and keys, as they are and as addresses quote them.
+
+    The defaults' are in everybody's hands, and words that lines are full of.
+    """
+    addressed = [getattr(settings, field) for field in _ADDRESSES] + [settings.broker.management_url]
+    passwords = {addresses.credentials(url.get_secret_value())[1] for url in addressed if url.get_secret_value()}
+    keys = [settings.api.keys.get_secret_value(), settings.api.admin_keys.get_secret_value()]
+    found = {key.strip() for listed in keys for key in listed.split(",")} | passwords
+    known = {addresses.credentials(Settings.model_fields[field].default.get_secret_value())[1] for field in _ADDRESSES}
+    kept = found - known - {""}
+    return kept | {quote(secret, safe="") for secret in kept}
 
 
 def _address(settings: Settings, field: str) -> SecretStr:

@@ -43,6 +43,7 @@ OTHER: dict[str, str] = {
     "worker.device": "cpu",
     "worker.heartbeat_file": "/run/beat",
     "telemetry.log_level": "DEBUG",
+    "telemetry.log_format": "json",
 }
 
 

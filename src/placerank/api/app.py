@@ -11,6 +11,7 @@ from placerank import __version__
 from placerank.api import access, content, health, inference, metering, problems, registry, train
 from placerank.api.backlog import Backlog
 from placerank.api.limits import ConcurrencyLimit
+from placerank.api.observed import Observed
 from placerank.api.tracker import Tracker
 from placerank.db.content import ContentRepository
 from placerank.db.inferences import InferenceRepository
@@ -48,6 +49,7 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
     _add_routes(app, runtime, inferences, tracker)
     app.add_middleware(ConcurrencyLimit, most=runtime.options.max_concurrency)
     metering.install(app)
+    app.add_middleware(Observed, most=runtime.options.max_concurrency)
     return app
 
 

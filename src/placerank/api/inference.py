@@ -19,6 +19,8 @@ from placerank.db.inferences import Selected, Selection, Standing, Start
 from placerank.domain import Status, TaskType, identity_of, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
+from placerank.telemetry import logs, tracing
+from placerank.telemetry.metrics import CANCELLED, SELECTIONS, STARTED
 
 if TYPE_CHECKING:
     from placerank.api.backlog import Backlog
@@ -60,8 +62,10 @@ def router(desk: Desk) -> APIRouter:
         await _admit(desk, wanted)
         stored = await starts.submit(wanted) is not None
         task_id = wanted.task_id if stored else await _not_stored(desk, wanted)
+        logs.note("task_id", str(task_id))
         found = await _follow(desk, task_id, prefer.wait_s, repeated=not stored)
         if isinstance(found, Answer) and prefer.wait_s is not None:
+            logs.note("model_version", found.model_version)
             return replies.answered(found, prefer)
         present = None if found is None else replies.status_body(task_id, found)
         return replies.started(task_id, TaskType.INFERENCE, prefer, present)
@@ -80,6 +84,7 @@ def router(desk: Desk) -> APIRouter:
         """The best places, best first."""
         task_id, limit = parameters.task_id(request), parameters.limit(request)
         answer = _finished(task_id, await desk.tracker.look(task_id))
+        logs.note("model_version", answer.model_version)
         return replies.raw(answer.first(limit), headers={"Model-Version": answer.model_version})
 
     @routes.put("/select", include_in_schema=False)
@@ -88,6 +93,7 @@ def router(desk: Desk) -> APIRouter:
         """Record which of the places shown the traveller chose, or -1 for none."""
         body = await bodies.read_body(request, desk.max_body_bytes)
         choice = bodies.parse(bodies.selection, body)
+        logs.note("task_id", str(choice.task_id))
         selected = await selections.submit(Selection(choice.task_id, choice.location_id))
         _check_selected(choice, selected)
         return replies.raw(b'{"task_id":"%s","location_id":%d}' % (str(choice.task_id).encode(), choice.location_id))
@@ -101,6 +107,7 @@ def router(desk: Desk) -> APIRouter:
             raise errors.NotFound(f"No inference has the id {task_id}.")
         standing, changed = cancelled
         if changed:
+            CANCELLED.inc()
             record = answers.ended(str(task_id), standing.status, standing.problem)
             await desk.cache.put({task_id: record.encode()}, wake=True)
             desk.tracker.finished([task_id])
@@ -123,16 +130,26 @@ def _start(request: Request, traveller: bodies.TravellerBody, deadline_s: float 
         digest=idempotency.digest(TaskType.INFERENCE, canonical, traveller.user_id) if key else None,
         deadline_s=deadline_s,
         traceparent=parameters.traceparent(request),
+        request_id=logs.present("request_id"),
     )
 
 
 async def _commit(desk: Desk, starts: Sequence[Start]) -> list[int | None]:
     """Store all that arrived together in one commit; only then do their messages leave."""
+    began_ns = tracing.now_ns()
     stored = await desk.inferences.start(starts)
+    STARTED.inc(len(stored))
+    tracing.shared("INSERT start_inferences", "client", (start.traceparent for start in starts), began_ns)
     for start in starts:
         if start.task_id in stored:
             desk.tracker.begin(start.task_id, stored[start.task_id])
-    desk.outbox.add([TaskMessage(topology.INFERENCE, s.task_id, s.traceparent) for s in starts if s.task_id in stored])
+    desk.outbox.add(
+        [
+            TaskMessage(topology.INFERENCE, start.task_id, start.traceparent, start.request_id)
+            for start in starts
+            if start.task_id in stored
+        ]
+    )
     return [stored.get(start.task_id) for start in starts]
 
 
@@ -163,7 +180,15 @@ async def _follow(desk: Desk, task_id: UUID, wait_s: float | None, *, repeated: 
 
 async def _record(desk: Desk, selections: Sequence[Selection]) -> list[Selected | None]:
     recorded = await desk.inferences.select(selections)
+    for selected in recorded.values():
+        _count(selected)
     return [recorded.get(selection.task_id) for selection in selections]
+
+
+def _count(selected: Selected) -> None:
+    if selected.changed:
+        position = "none" if selected.position is None else str(selected.position)
+        SELECTIONS.labels(selected.model_version, position, str(selected.replaced).lower()).inc()
 
 
 def _finished(task_id: UUID, found: Answer | Standing | None) -> Answer:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
 from prometheus_fastapi_instrumentator import Instrumentator
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+
+from placerank.telemetry.metrics import HTTP_DURATIONS as _DURATIONS
+from placerank.telemetry.metrics import HTTP_REQUESTS as _REQUESTS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-fA-F-]{32,36}|\d+")
 _MOST_SHAPES = 1_000
-#: From a read out of memory to the longest wait, in seconds.
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class _Middleware(PrometheusInstrumentatorMiddleware):
@@ -32,10 +32,6 @@ class _Middleware(PrometheusInstrumentatorMiddleware):
             if len(known) < _MOST_SHAPES:
                 known[shape] = found
         return found
-
-
-_REQUESTS = Counter("http_requests_total", "Requests.", ["method", "status", "handler"])
-_DURATIONS = Histogram("http_request_duration_seconds", "Durations.", ["method", "handler"], buckets=_BUCKETS)
 
 
 def install(app: FastAPI) -> None:

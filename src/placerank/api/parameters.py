@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi.exceptions import RequestValidationError
 
 from placerank.api.preferences import LONGEST_WAIT_S
+from placerank.telemetry import logs
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -20,7 +21,6 @@ _LONGEST_DEADLINE_S = 86_400.0
 _MOST_PLACES = 100
 #: ``UUID()`` takes more: braces, ``urn:uuid:``, ``0x``, underscores, hyphens anywhere.
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 TASK_ID: dict[str, Any] = {
     "name": "task_id",
@@ -53,16 +53,18 @@ def task_id(request: Request) -> UUID:
     text = request.path_params["task_id"]
     if not _UUID.fullmatch(text):
         raise _invalid("path", "task_id", "must be a UUID")
-    return UUID(text)
+    found = UUID(text)
+    logs.note("task_id", str(found))
+    return found
 
 
 def traceparent(request: Request) -> str | None:
-    """The trace that the request belongs to (W3C Trace Context); anything else that is sent under the name is dropped.
+    """The trace that the request belongs to (W3C Trace Context): its own span's, else what the client sent.
 
     It travels in the message's headers, for which the broker has a limit: what is longer would end the connection.
     """
-    sent = request.headers.get("traceparent")
-    return sent if sent is not None and _TRACEPARENT.fullmatch(sent) else None
+    known: str | None = request.scope.get("traceparent")
+    return known
 
 
 def wait_s(request: Request) -> float:

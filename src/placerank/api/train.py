@@ -19,6 +19,7 @@ from placerank.db.trainings import TrainingStanding, TrainingStart
 from placerank.domain import TaskType, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
+from placerank.telemetry import logs
 
 if TYPE_CHECKING:
     from placerank.db.trainings import TrainingRepository
@@ -85,7 +86,7 @@ async def _commit(desk: TrainingDesk, start: TrainingStart) -> UUID:
     if await desk.trainings.unfinished(_MOST_UNFINISHED) >= _MOST_UNFINISHED:
         raise errors.Overloaded(f"{_MOST_UNFINISHED} trainings are waiting already; try again when one has ended.")
     if await desk.trainings.start(start):
-        desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent)])
+        desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent, logs.present("request_id"))])
         return start.task_id
     # Nothing is stored only where the key is taken, so that it is known now: whoever took it has committed.
     known = await desk.trainings.find_key(start.caller, start.key or "")

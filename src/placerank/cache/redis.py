@@ -13,6 +13,8 @@ from redis import BlockingConnectionPool, Redis, RedisError
 from redis import asyncio as aioredis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from placerank.telemetry import metrics
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -71,6 +73,7 @@ class _Rest:
 
     def after(self, error: BaseException) -> None:
         """Begin to rest; the first failure is logged."""
+        metrics.CACHE_FAILURES.inc()
         if not self:
             log.warning("cache: Redis does not answer: %s", error)
         self._until = time.monotonic() + _REST_S
@@ -146,6 +149,8 @@ class RedisApiCache:
         """The records of those tasks that are known to have finished."""
         near = {task_id: record for task_id in task_ids if (record := self._near.get(task_id)) is not None}
         asked = [task_id for task_id in task_ids if task_id not in near]
+        if near:
+            metrics.cache_reads("near").inc(len(near))
         if self._rest or not asked:
             return near
         try:
@@ -155,6 +160,8 @@ class RedisApiCache:
             return near
         read = {task_id: value for task_id, value in zip(asked, values, strict=True) if value is not None}
         self._near.keep(read)
+        metrics.cache_reads("hit").inc(len(read))
+        metrics.cache_reads("miss").inc(len(asked) - len(read))
         return near | read
 
     async def put(self, records: Mapping[UUID, bytes], *, wake: bool) -> None:

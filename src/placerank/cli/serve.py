@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from placerank import __version__
 from placerank import settings as configuration
-from placerank.telemetry import serve_metrics, set_up_logging
+from placerank.telemetry import serve_metrics, set_up_logging, tracing
 
 if TYPE_CHECKING:
     from placerank.db.catalogue import CatalogueRepository
@@ -38,7 +40,7 @@ curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Pr
 )
 def run(host: str | None, port: int | None, data_dir: Path, places: Path | None) -> None:
     """Everything in one process: PostgreSQL, queue, worker and API; data stays in a folder."""
-    settings = _settings(host, port)
+    settings = _settings("embedded", host, port)
     try:
         from placerank import embedded
     except ModuleNotFoundError as error:
@@ -59,7 +61,7 @@ def run(host: str | None, port: int | None, data_dir: Path, places: Path | None)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 def api(host: str | None, port: int | None) -> None:
     """The HTTP API."""
-    settings = _settings(host, port)
+    settings = _settings("api", host, port)
     from placerank.api.app import create_app
     from placerank.runtime import api_runtime
     from placerank.server import serve
@@ -73,7 +75,7 @@ def api(host: str | None, port: int | None) -> None:
 @click.command()
 def relay() -> None:
     """Publish what was committed and not confirmed. Two of them share the work."""
-    settings = _settings()
+    settings = _settings("relay")
     from placerank.runtime import relay_runtime
 
     async def relay_until_stopped() -> None:
@@ -95,7 +97,7 @@ def relay() -> None:
 @click.option("--queue", type=click.Choice(["inference", "training"]), required=True, help="What to work on.")
 def worker(queue: str) -> None:
     """Work on a queue until SIGTERM, then finish what runs and hand back the rest."""
-    settings = _settings()
+    settings = _settings(f"{queue}-worker")
     from placerank.runtime import worker_runtime
 
     try:
@@ -109,12 +111,15 @@ def worker(queue: str) -> None:
     sys.exit(code)
 
 
-def _settings(host: str | None = None, port: int | None = None) -> Settings:
+def _settings(process: str, host: str | None = None, port: int | None = None) -> Settings:
+    """What a process begins with: its settings, its log, its metrics and, where they are asked for, its traces."""
     settings = configuration.load()
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
-    set_up_logging(settings.telemetry.log_level)
-    serve_metrics(settings.telemetry.metrics_port)
+    telemetry = settings.telemetry
+    set_up_logging(telemetry.log_level, telemetry.log_format, process=process, secrets=configuration.secrets(settings))
+    serve_metrics(telemetry.metrics_port)
+    tracing.set_up(process, os.environ, __version__)
     return settings
 
 

@@ -29,6 +29,7 @@ class Start:
     digest: str | None = None
     deadline_s: float | None = None
     traceparent: str | None = None
+    request_id: str | None = None
 
     def as_json(self) -> str:
         """The start as a row of ``start_inferences``."""
@@ -65,10 +66,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What became of a selection: it was recorded if the inference has succeeded and the place was shown."""
+    """What became of a selection: it was recorded if the inference has succeeded and the place was shown.
+
+    ``position`` is where the place stood, from 1, none for no place; ``replaced`` says that there was a choice before.
+    """
 
     status: Status
     shown: bool
+    changed: bool = False
+    replaced: bool = False
+    model_version: str = ""
+    position: int | None = None
 
 
 class InferenceRepository:
@@ -120,7 +128,18 @@ class InferenceRepository:
         """Record choices, at most one for each task; unknown tasks are left out of the reply."""
         params = {"ids": [s.task_id for s in selections], "choices": [s.location_id for s in selections]}
         rows = await self._database.fetch("select_places", params)
-        return {row["id"]: Selected(Status(row["status"]), row["shown"]) for row in rows}
+        return {row["id"]: _selected(row) for row in rows}
+
+
+def _selected(row: dict[str, Any]) -> Selected:
+    return Selected(
+        Status(row["status"]),
+        row["shown"],
+        changed=row["changed"],
+        replaced=row["replaced"],
+        model_version=row["model_version"] or "",
+        position=row["position"],
+    )
 
 
 def _standing(row: dict[str, Any]) -> Standing:

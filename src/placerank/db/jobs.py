@@ -81,7 +81,8 @@ class JobRepository:
 
 
 def _job(row: Mapping[str, Any]) -> Job:
-    return Job(row["id"], traveller_of(row), row["identity"], row["expired"], (row["catalogue"], row["models"]))
+    versions = row["catalogue"], row["models"]
+    return Job(row["id"], traveller_of(row), row["identity"], row["expired"], versions, row["waited_s"])
 
 
 def traveller_of(row: Mapping[str, Any]) -> Traveller:

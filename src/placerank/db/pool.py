@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +14,11 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from placerank.db.statements import statement
 from placerank.errors import DatabaseUnavailable, NotMigrated
+from placerank.telemetry import metrics
+from placerank.telemetry.pools import watch_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class AsyncDatabase:
 
     def __init__(self, url: str, *, application_name: str, pool_size: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._name = application_name
+        self._unwatch: Callable[[], None] = lambda: None
         self._abandoned: set[asyncio.Task[Any]] = set()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
@@ -62,11 +67,13 @@ class AsyncDatabase:
     async def open(self) -> None:
         """Start connecting, without waiting for it."""
         await self._pool.open()
+        self._unwatch = watch_pool(self._name, self._pool)
 
     async def close(self) -> None:
         """Close every connection."""
         for task in self._abandoned:
             task.cancel()
+        self._unwatch()
         await self._pool.close(timeout=1)
 
     async def fetch(
@@ -107,8 +114,7 @@ class AsyncDatabase:
     async def _fetch(self, name: str, params: Mapping[str, Any] | None) -> list[DictRow]:
         async with self._pool.connection() as connection:
             try:
-                cursor = await connection.execute(statement(name), params)
-                return await cursor.fetchall() if cursor.description else []
+                return await _timed(connection, name, params)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 # One connection that died has seldom died alone: look at the idle ones before they fail requests.
                 if connection.broken:
@@ -138,6 +144,7 @@ def _explained() -> Iterator[None]:
     except psycopg.errors.UndefinedTable as error:
         raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
     except OUTAGES as error:
+        metrics.DATABASE_FAILURES.inc()
         log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
         raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
 
@@ -150,14 +157,25 @@ class AsyncTransaction:
 
     async def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
         """Run the named statement and return its rows."""
-        cursor = await self._connection.execute(statement(name), params)
-        return await cursor.fetchall() if cursor.description else []
+        return await _timed(self._connection, name, params)
+
+
+async def _timed(
+    connection: psycopg.AsyncConnection[DictRow], name: str, params: Mapping[str, Any] | None
+) -> list[DictRow]:
+    began = time.perf_counter()
+    cursor = await connection.execute(statement(name), params)
+    rows = await cursor.fetchall() if cursor.description else []
+    metrics.statement_duration(name).observe(time.perf_counter() - began)
+    return rows
 
 
 class Database:
     """PostgreSQL for threads. Errors are psycopg's own: who calls decides whether to wait."""
 
     def __init__(self, url: str, *, application_name: str, pool_size: int) -> None:
+        self._name = application_name
+        self._unwatch: Callable[[], None] = lambda: None
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
             url,
             kwargs=connection_options(application_name),
@@ -171,9 +189,11 @@ class Database:
     def open(self) -> None:
         """Start connecting, without waiting for it."""
         self._pool.open()
+        self._unwatch = watch_pool(self._name, self._pool)
 
     def close(self) -> None:
         """Close every connection."""
+        self._unwatch()
         self._pool.close(timeout=1)
 
     def fetch(self, name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
@@ -190,5 +210,8 @@ class Database:
 
 def run(connection: psycopg.Connection[DictRow], name: str, params: Mapping[str, Any] | None = None) -> list[DictRow]:
     """Run the named statement on this connection and return its rows."""
+    began = time.perf_counter()
     cursor = connection.execute(statement(name), params)
-    return cursor.fetchall() if cursor.description else []
+    rows = cursor.fetchall() if cursor.description else []
+    metrics.statement_duration(name).observe(time.perf_counter() - began)
+    return rows

@@ -19,6 +19,7 @@ import aiormq
 from aiormq.exceptions import AMQPError, AuthenticationError, ConnectionNotAllowed, ProbableAuthenticationError
 
 from placerank import addresses
+from placerank.queue import topology
 from placerank.queue.definitions import vhost_definitions
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ def missing(management_url: str, broker_url: str) -> list[str]:
     return list(_missing(vhost_definitions(version, vhost), found))
 
 
+def unacknowledged(management_url: str, broker_url: str) -> dict[str, int]:
+    """How many messages of each queue workers hold; the figures are some seconds old. Raises ``BrokerNotChecked``."""
+    vhost = unquote(urlsplit(broker_url).path[1:]) or "/"
+    if not urlsplit(management_url).username:
+        management_url = addresses.with_credentials(management_url, *addresses.credentials(broker_url))
+    found = _get(management_url, f"queues/{quote(vhost, safe='')}?columns=name,messages_unacknowledged")
+    ours = {topology.DEAD_LETTER_QUEUE, *(queue.name for queue in topology.WORK_QUEUES)}
+    return {row["name"]: row.get("messages_unacknowledged", 0) for row in found if row["name"] in ours}
+
+
 def _missing(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     for kind in ("exchanges", "queues", "policies"):
         there = {item["name"]: item for item in found.get(kind, [])}
@@ -80,7 +91,7 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _get(management_url: str, path: str) -> dict[str, Any]:
+def _get(management_url: str, path: str) -> Any:
     credentials = ":".join(addresses.credentials(management_url)).encode()
     address = addresses.without_credentials(management_url).rstrip("/")
     request = urllib.request.Request(f"{address}/api/{path}")  # noqa: S310 - the scheme is checked with the settings
@@ -88,7 +99,6 @@ def _get(management_url: str, path: str) -> dict[str, Any]:
     try:
         # Straight to the broker, whatever proxy the environment names for the world outside.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as reply:
-            content: dict[str, Any] = json.load(reply)
+            return json.load(reply)
     except (OSError, ValueError) as error:
         raise BrokerNotChecked(f"the management API does not answer: {error}") from error
-    return content

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kombu import Connection, Exchange, Producer, Queue
 
 from placerank.queue import message, topology
+from placerank.queue.flights import flight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,8 @@ class MemoryPublisher:
 
     async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = 0) -> list[UUID]:  # noqa: ARG002
         """Put all into their queues; returns the ids of all."""
-        with self._lock:
-            for item in messages:
+        with self._lock, flight(messages) as leaving:
+            for item in leaving.messages:
                 self._producer.publish(
                     item.body(),
                     routing_key=item.queue.name,
@@ -56,8 +57,15 @@ class MemoryPublisher:
                     delivery_mode=message.PERSISTENT,
                     serializer=None,
                 )
+            leaving.confirmed = [item.task_id for item in messages]
         return [item.task_id for item in messages]
 
     async def depth(self, queue: WorkQueue) -> int | None:
         """How many messages wait in a queue."""
-        return int(self._channel.queue_declare(queue.name, passive=True).message_count)
+        return (await self.look(queue.name))[0]
+
+    async def look(self, name: str) -> tuple[int, int]:
+        """How many messages wait in a queue, and how many workers it has: one, in this process."""
+        if name not in {queue.name for queue in topology.WORK_QUEUES}:
+            return 0, 0
+        return int(self._channel.queue_declare(name, passive=True).message_count), 1

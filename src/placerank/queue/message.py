@@ -32,6 +32,7 @@ class TaskMessage:
     queue: WorkQueue
     task_id: UUID
     traceparent: str | None = None
+    request_id: str | None = None
 
     def body(self) -> bytes:
         """Arguments, keyword arguments and what Celery calls the embed."""
@@ -63,4 +64,6 @@ class TaskMessage:
         }
         if self.traceparent is not None:
             headers["traceparent"] = self.traceparent
+        if self.request_id is not None:
+            headers["request_id"] = self.request_id
         return headers

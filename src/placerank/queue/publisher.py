@@ -13,6 +13,9 @@ from aio_pika.exceptions import AMQPError
 
 from placerank.queue import message, topology
 from placerank.queue.ending import told_to_end
+from placerank.queue.flights import flight
+from placerank.telemetry import logs
+from placerank.telemetry.metrics import BROKER_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +59,9 @@ class Publisher(Protocol):
     async def depth(self, queue: WorkQueue) -> int | None:
         """How many messages wait in a queue; none when that cannot be known now."""
 
+    async def look(self, name: str) -> tuple[int, int] | None:
+        """How many messages wait in a queue and how many workers it has; none when that cannot be known now."""
+
 
 class AmqpPublisher:
     """Publishes to RabbitMQ. Never blocks the loop, never raises for a broker that is away."""
@@ -89,19 +95,27 @@ class AmqpPublisher:
         wire = self._wire
         if wire is None:
             return []
-        outcomes = await asyncio.gather(*(self._publish_one(wire, item, confirm_s) for item in messages))
-        return [item.task_id for item, confirmed in zip(messages, outcomes, strict=True) if confirmed]
+        with flight(messages) as leaving:
+            outcomes = await asyncio.gather(*(self._publish_one(wire, item, confirm_s) for item in leaving.messages))
+            leaving.confirmed = [item.task_id for item, arrived in zip(messages, outcomes, strict=True) if arrived]
+        return leaving.confirmed
 
     async def depth(self, queue: WorkQueue) -> int | None:
         """How many messages wait in a queue; none when that cannot be known now."""
+        found = await self.look(queue.name)
+        return None if found is None else found[0]
+
+    async def look(self, name: str) -> tuple[int, int] | None:
+        """How many messages wait in a queue and how many workers it has; none when that cannot be known now."""
         if self._channel is None:
             return None
         try:
-            declared = await self._channel.declare_queue(queue.name, passive=True, timeout=_CONNECT_TIMEOUT_S)
+            declared = await self._channel.declare_queue(name, passive=True, timeout=_CONNECT_TIMEOUT_S)
         except _BROKER_ERRORS as error:
-            log.warning("broker: the length of %s cannot be read: %s", queue.name, error)
+            log.warning("broker: the length of %s cannot be read: %s", name, error)
             return None
-        return declared.declaration_result.message_count
+        result = declared.declaration_result
+        return result.message_count or 0, result.consumer_count or 0
 
     @staticmethod
     async def _publish_one(wire: Wire, item: TaskMessage, confirm_s: float) -> bool:
@@ -130,7 +144,8 @@ class AmqpPublisher:
                 wait=False,
             )
         except _BROKER_ERRORS as error:
-            log.debug("broker: %s was not confirmed: %s", task_id, error)
+            about = logs.about(item.task_id, request_id=item.request_id, traceparent=item.traceparent)
+            log.debug("broker: not confirmed: %s", error, extra=about)
             return False
         return True
 
@@ -150,6 +165,7 @@ class AmqpPublisher:
             if told_to_end():
                 return
             log.info("broker: connected")
+            BROKER_CONNECTED.set(1)
             attempt = 0
             await closed.wait()
             log.warning("broker: the connection was lost")
@@ -169,6 +185,7 @@ class AmqpPublisher:
         return closed
 
     async def _disconnect(self) -> None:
+        BROKER_CONNECTED.set(0)
         connection, self._connection, self._channel, self._wire = self._connection, None, None, None
         if connection is not None:
             with contextlib.suppress(*_BROKER_ERRORS):

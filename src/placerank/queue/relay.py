@@ -11,6 +11,7 @@ from placerank.errors import DatabaseUnavailable
 from placerank.queue import topology
 from placerank.queue.ending import told_to_end
 from placerank.queue.message import TaskMessage
+from placerank.telemetry.metrics import RELAYED
 
 if TYPE_CHECKING:
     from placerank.db.pool import AsyncDatabase
@@ -80,10 +81,11 @@ class Relay:
         """Publish one batch of each kind; returns how many messages the broker confirmed."""
         confirmed = 0
         for queue, statements in _STATEMENTS.items():
-            confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s})
+            confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s}, "unpublished")
             # Unfinished, published long ago, and nothing waiting: the broker has lost it.
             if await self._publisher.depth(queue) == 0:
-                confirmed += await self._publish(queue, statements.lost, {"lost_after_s": self._lost_after_s})
+                params = {"lost_after_s": self._lost_after_s}
+                confirmed += await self._publish(queue, statements.lost, params, "lost")
         return confirmed
 
     async def forget_published(self) -> None:
@@ -91,7 +93,7 @@ class Relay:
         for statements in _STATEMENTS.values():
             await self._database.fetch(statements.forget, timeout_s=_LONG_S)
 
-    async def _publish(self, queue: WorkQueue, take: str, params: dict[str, float]) -> int:
+    async def _publish(self, queue: WorkQueue, take: str, params: dict[str, float], reason: str) -> int:
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(take, {**params, "batch": self._batch})
             if not rows:
@@ -99,5 +101,6 @@ class Relay:
             messages = [TaskMessage(queue, row["id"], row["traceparent"]) for row in rows]
             confirmed = await self._publisher.publish(messages, confirm_s=_CONFIRM_S)
             await transaction.fetch(_STATEMENTS[queue].set_published, {"ids": confirmed})
+        RELAYED.labels(queue.name, reason).inc(len(confirmed))
         log.info("relay: published %d of %d for %s", len(confirmed), len(rows), queue.name)
         return len(confirmed)

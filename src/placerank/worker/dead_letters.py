@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kombu import Exchange
 
 from placerank.queue import message, topology
+from placerank.telemetry.metrics import DEAD_LETTERS
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,3 +39,4 @@ class DeadLetters:
                 retry=True,
                 retry_policy={"max_retries": 3, "interval_start": 0.1},
             )
+        DEAD_LETTERS.labels(task.queue.name, reason).inc()

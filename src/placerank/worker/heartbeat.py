@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from placerank.telemetry.metrics import HEARTBEAT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -26,9 +28,9 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Touch the file, unless the worker hangs."""
-        if self._file is None:
-            return
         if self._idle_s() > HUNG_AFTER_S:
             log.error("worker: nothing has moved for %d s, no more heartbeats", HUNG_AFTER_S)
             return
-        self._file.touch()
+        HEARTBEAT.set_to_current_time()
+        if self._file is not None:
+            self._file.touch()

@@ -11,6 +11,8 @@ from placerank import answers
 from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import OUTAGES
 from placerank.domain import Job, Problem, Status
+from placerank.telemetry.metrics import RETRIED, SCORING_DURATION
+from placerank.worker.observation import Observation, phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +49,8 @@ class Delivery:
 
     task_id: UUID
     redelivered: bool = False
+    traceparent: str | None = None
+    request_id: str | None = None
 
 
 class InferenceBatch:
@@ -69,22 +73,28 @@ class InferenceBatch:
 
     def run(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
         """Bring these inferences to their end; raises what scoring raises, ``TooManyAttempts`` and ``Stopping``."""
-        jobs = self._patiently(lambda: self._jobs.read([delivery.task_id for delivery in deliveries]))
-        if jobs:
-            snapshot = self._serving.current(jobs[0].versions)
-            if deliveries[0].redelivered:
-                self._count_attempt(deliveries[0].task_id)
-            outcomes, records = self._outcomes(jobs, snapshot)
-            self._finish(outcomes, records)
+        with Observation(deliveries) as seen:
+            with phase("SELECT read_jobs"):
+                jobs = self._patiently(lambda: self._jobs.read([delivery.task_id for delivery in deliveries]))
+            seen.found(jobs)
+            if jobs:
+                snapshot = self._serving.current(jobs[0].versions)
+                if deliveries[0].redelivered:
+                    self._count_attempt(deliveries[0].task_id)
+                with SCORING_DURATION.time(), phase("rank", "internal"):
+                    outcomes, records = self._outcomes(jobs, snapshot)
+                self._finish(outcomes, records, seen)
         return [None] * len(deliveries)
 
     def fail(self, task_id: UUID, problem: Problem) -> None:
         """End one inference with a problem."""
         record = answers.ended(str(task_id), Status.FAILURE, problem).encode()
-        self._finish([Outcome(task_id, problem=problem)], {task_id: record})
+        outcome = Outcome(task_id, problem=problem)
+        self._finish([outcome], {task_id: record}, Observation([Delivery(task_id)]))
 
     def _count_attempt(self, task_id: UUID) -> None:
         # The last thing before it is computed: whatever ends the worker now is counted against this one alone.
+        RETRIED.inc()
         attempts = self._patiently(lambda: self._jobs.count_attempt(task_id))
         if attempts is not None and attempts > MOST_ATTEMPTS:
             raise TooManyAttempts
@@ -107,9 +117,12 @@ class InferenceBatch:
                 records[job.task_id] = _record(job, ranking, snapshot, model)
         return outcomes, records
 
-    def _finish(self, outcomes: Sequence[Outcome], records: dict[UUID, bytes]) -> None:
-        applied = self._patiently(lambda: self._jobs.finish(outcomes))
-        self._cache.store({task_id: record for task_id, record in records.items() if task_id in applied})
+    def _finish(self, outcomes: Sequence[Outcome], records: dict[UUID, bytes], seen: Observation) -> None:
+        with phase("UPDATE finish_inferences"):
+            applied = self._patiently(lambda: self._jobs.finish(outcomes))
+        with phase("SET answers"):
+            self._cache.store({task_id: record for task_id, record in records.items() if task_id in applied})
+        seen.stored(outcomes, applied)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask the database; while it is away, wait and ask again. That is no attempt, and nothing is given back."""

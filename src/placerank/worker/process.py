@@ -15,11 +15,13 @@ import torch
 from celery import signals
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
+from celery.worker import state
 
 from placerank.db.jobs import JobRepository
 from placerank.db.learning import LearningRepository
 from placerank.queue import topology
 from placerank.queue.celery_app import make_app
+from placerank.telemetry.metrics import TASKS_HELD
 from placerank.worker.batcher import MicroBatcher
 from placerank.worker.consumer import Beat, Waker
 from placerank.worker.dead_letters import DeadLetters
@@ -169,6 +171,7 @@ def _worker_options(work: Work) -> dict[str, Any]:
 def _app(runtime: WorkerRuntime) -> Celery:
     app = make_app(runtime.broker_url)
     app.placerank_waker = Waker()
+    TASKS_HELD.set_function(lambda: len(state.reserved_requests))
     app.conf.worker_consumer = _CONSUMER
     app.steps["consumer"].add(Beat)
     return app

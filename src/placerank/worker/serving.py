@@ -22,6 +22,7 @@ from placerank.ranking.errors import ModelError
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
+from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
 from placerank.worker.inference import Stopping
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Snapshot:
         whole = sum(share for _, share in models)
         self._bounds = list(accumulate(share * _BUCKETS // whole for _, share in models))
         self._rendered: dict[int, bytes] = {}
+        #: From 0 to 1, by version.
+        self.shares = {model.version: share / whole for model, share in models}
 
     def model_for(self, identity: str) -> ServedModel:
         """The version that serves this traveller: always the same one while the shares stay."""
@@ -143,7 +146,17 @@ class Serving:
         with self._changed:
             self._snapshot = loaded
             self._changed.notify_all()
+        self._show(loaded)
         log.info("serving: catalogue %d with %d places, models %d", *_summary(loaded))
+
+    @staticmethod
+    def _show(snapshot: Snapshot) -> None:
+        CATALOGUE_VERSION.set(snapshot.versions[0])
+        MODELS_VERSION.set(snapshot.versions[1])
+        CATALOGUE_PLACES.set(len(snapshot.table))
+        MODEL_SHARE.clear()
+        for version, share in snapshot.shares.items():
+            MODEL_SHARE.labels(version).set(share)
 
     def _load(self) -> Snapshot:
         ensure_first_model(self._database)

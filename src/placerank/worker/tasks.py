@@ -12,6 +12,7 @@ from celery.exceptions import Reject
 from placerank.domain import Problem
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
+from placerank.telemetry import logs, tracing
 from placerank.worker.consumer import Request
 from placerank.worker.inference import Delivery, Stopping, TooManyAttempts
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from placerank.queue.topology import WorkQueue
     from placerank.worker.batcher import MicroBatcher
     from placerank.worker.dead_letters import DeadLetters
     from placerank.worker.inference import InferenceBatch
@@ -41,20 +43,34 @@ def add_inference_task(
     def rank(self: Any, task_id: str) -> None:
         """Rank every place for the traveller of this inference."""
         redelivered = bool(self.request.delivery_info.get("redelivered"))
-        message = TaskMessage(topology.INFERENCE, UUID(task_id))
+        message = _message(topology.INFERENCE, task_id, self.request)
         with _ending(message, letters, batch.fail, _INFERENCE_FAILED):
-            batcher.submit(Delivery(message.task_id, redelivered), alone=redelivered).result()
+            delivery = Delivery(message.task_id, redelivered, message.traceparent, message.request_id)
+            batcher.submit(delivery, alone=redelivered).result()
 
 
 def add_training_task(app: Celery, training: TrainingRun, letters: DeadLetters) -> None:
     """The task behind the training queue."""
 
-    @app.task(name=topology.TRAINING.task, Request=Request)
-    def train(task_id: str) -> None:
+    @app.task(name=topology.TRAINING.task, bind=True, Request=Request)
+    def train(self: Any, task_id: str) -> None:
         """Learn from what was shown and chosen, and register the version that comes of it."""
-        message = TaskMessage(topology.TRAINING, UUID(task_id))
+        message = _message(topology.TRAINING, task_id, self.request)
+        began_ns = tracing.now_ns()
         with _ending(message, letters, training.fail, _TRAINING_FAILED):
             training.run(message.task_id)
+        tracing.shared("train", "consumer", [message.traceparent], began_ns)
+
+
+def _message(queue: WorkQueue, task_id: str, request: Any) -> TaskMessage:
+    """The message that this task came with; what is logged on this thread from now on is about it."""
+    traceparent, request_id = request.get("traceparent"), request.get("request_id")
+    if not isinstance(traceparent, str) or not tracing.TRACEPARENT.fullmatch(traceparent):
+        traceparent = None
+    if not isinstance(request_id, str):
+        request_id = None
+    logs.begin(logs.about(task_id, request_id=request_id, traceparent=traceparent))
+    return TaskMessage(queue, UUID(task_id), traceparent, request_id)
 
 
 @contextmanager

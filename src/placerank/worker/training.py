@@ -18,6 +18,7 @@ from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.lists import ShownLists
 from placerank.ranking.model import Model
 from placerank.ranking.training import train
+from placerank.telemetry.metrics import TRAINING_DURATION, TRAINING_PROGRESS
 from placerank.worker.inference import Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class TrainingRun:
 
     def run(self, training_id: UUID) -> None:
         """Bring a training to its end; raises what training raises, ``TooManyAttempts`` and ``Stopping``."""
-        self._patiently(lambda: self._attempt(training_id))
+        with TRAINING_DURATION.time():
+            self._patiently(lambda: self._attempt(training_id))
 
     def fail(self, training_id: UUID, problem: Problem) -> None:
         """End a training without a version."""
@@ -129,6 +131,7 @@ class _Report:
         if self._stopping.is_set():
             raise Stopping("the training worker is stopping")
         self.progress = progress
+        TRAINING_PROGRESS.set(progress)
 
 
 def shown_lists(answered: Sequence[AnsweredList]) -> ShownLists:

@@ -91,6 +91,7 @@ SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :li
 -- The travellers of a batch, less those that are finished.
 SELECT
     i.id, coalesce(i.deadline_at < now(), false) AS expired, u.identity, v.catalogue, v.models,
+    extract(epoch FROM clock_timestamp() - i.created_at)::double precision AS waited_s,
     u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
     u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport
 FROM inferences AS i
@@ -181,7 +182,9 @@ WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:ids::uuid[], :choices::integer[]) AS g (id, choice)
 ),
 found AS MATERIALIZED (
-    SELECT i.id, i.status, g.choice, i.choice AS before, g.choice = -1 OR g.choice = ANY(i.location_ids) AS shown
+    SELECT
+        i.id, i.status, g.choice, i.choice AS before, i.model_version,
+        array_position(i.location_ids, g.choice) AS position, g.choice = -1 OR g.choice = ANY(i.location_ids) AS shown
     FROM inferences AS i
     JOIN given AS g ON g.id = i.id
     ORDER BY i.id
@@ -196,4 +199,7 @@ changed AS (
 logged AS (
     INSERT INTO events (task_id, kind, location_id) SELECT id, 'selected', choice FROM changed
 )
-SELECT id, status, coalesce(shown, false) AS shown FROM found;
+SELECT
+    id, status, coalesce(shown, false) AS shown, model_version, position, before IS NOT NULL AS replaced,
+    id IN (SELECT id FROM changed) AS changed
+FROM found;

@@ -1,0 +1,43 @@
+"""How Redis stands: its memory and what is in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import RedisError
+from redis import asyncio as aioredis
+
+_ERRORS = (RedisError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFigures:
+    """Memory in bytes (a limit of 0 is none), records that are there, and records dropped for want of memory."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    records: int
+    evicted: int
+
+
+class RedisProbe:
+    """Asks Redis about itself, over a connection that is closed in between."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+
+    async def look(self) -> CacheFigures | None:
+        """The figures; none while Redis does not answer."""
+        redis = aioredis.Redis.from_url(
+            self._url, socket_timeout=self._timeout_s, socket_connect_timeout=self._timeout_s
+        )
+        try:
+            found = await redis.info()
+            records = await redis.dbsize()
+        except _ERRORS:
+            return None
+        finally:
+            await redis.aclose()
+        limit = int(found.get("maxmemory", 0))
+        return CacheFigures(int(found["used_memory"]), limit, int(records), int(found.get("evicted_keys", 0)))

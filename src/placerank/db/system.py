@@ -1,0 +1,93 @@
+"""How the whole system stands, as PostgreSQL tells it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from placerank.db.pool import AsyncDatabase
+
+#: Counted no further: the cost of a look has an end, and what is to be done is the same.
+_LIMIT: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Lengths and ages (seconds) of what waits, and PostgreSQL's own figures."""
+
+    outbox: int
+    outbox_age_s: float
+    backlog: int
+    backlog_age_s: float
+    size_bytes: int
+    connections: int
+    connections_limit: int
+    deadlocks: int
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Trainings by status, the progress of the running one (1 without), and the newest version's figures."""
+
+    trainings: Mapping[str, int]
+    progress: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What became of the starts of the last ``seconds`` seconds; times from start to answer in seconds."""
+
+    seconds: float
+    started: int
+    answered: int
+    failed: int
+    selected: int
+    median_s: float
+    p99_s: float
+
+
+class SystemRepository:
+    """Looks at the whole. Raises ``DatabaseUnavailable``."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def figures(self) -> Figures:
+        """What waits, and PostgreSQL itself."""
+        return Figures(**(await self._database.fetch("system", {"limit": _LIMIT}))[0])
+
+    async def learning(self) -> Learning:
+        """Trainings and what came of them."""
+        counts = await self._database.fetch("training_counts")
+        running = await self._database.fetch("running_training")
+        newest = await self._database.fetch("newest_metrics")
+        return Learning(
+            trainings={row["status"]: row["count"] for row in counts},
+            progress=float(running[0]["progress"]) if running else 1.0,
+            metrics=_numbers(newest[0]["metrics"]) if newest else {},
+        )
+
+    async def shares(self) -> dict[str, int]:
+        """The versions in use and their shares in per cent."""
+        return {row["version"]: row["use_percentage"] for row in await self._database.fetch("served_versions")}
+
+    async def rates(self, seconds: float) -> Rates:
+        """What became of the newest starts."""
+        since = UUID(int=int((time.time() - seconds) * 1000) << 80)
+        return Rates(seconds, **(await self._database.fetch("recent_rates", {"since": since}))[0])
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those figures that are plain numbers."""
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and not name.endswith("_at")
+    }

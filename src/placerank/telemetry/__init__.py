@@ -1,0 +1,8 @@
+"""Logs, metrics and traces: what a process lets others see of it. Set up once by each process."""
+
+from __future__ import annotations
+
+from placerank.telemetry.exposition import serve_metrics
+from placerank.telemetry.logs import set_up_logging
+
+__all__ = ["serve_metrics", "set_up_logging"]

@@ -1,0 +1,19 @@
+"""Where Prometheus reads a process's metrics."""
+
+from __future__ import annotations
+
+from placerank.errors import ConfigurationError
+
+
+def serve_metrics(port: int) -> None:
+    """Serve this process's metrics in the Prometheus text format on ``port``, on a thread of their own; 0 is off."""
+    if not port:
+        return
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"PLACERANK_TELEMETRY__METRICS_PORT is wrong: port {port} is taken: {error}."
+        ) from None
