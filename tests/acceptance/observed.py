@@ -1,0 +1,104 @@
+"""A cluster whose every process is read by a Prometheus, with work for all of its metrics."""
+
+from __future__ import annotations
+
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.acceptance.harness import Cluster, Process, eventually, traveller
+from tests.conftest import in_ci
+from tools.services import ServiceUnavailable, prometheus
+from tools.services.private import free_port
+
+from placerank.queue import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tools.services import Services
+    from tools.services.prometheus import Prometheus
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "placerank"
+ALERTS = CHART / "files" / "alerts.yaml"
+_LABELS = {"namespace": "placerank"}
+
+
+class Observed(Cluster):
+    """Each process gets a port for its metrics, the same one whenever it starts anew."""
+
+    def __init__(self, services: Services, name: str, folder: Path, *, redis_database: int) -> None:
+        super().__init__(services, name, folder, redis_database=redis_database)
+        management = {"PLACERANK_BROKER__MANAGEMENT_URL": services.management_url or ""}
+        self.environment |= management | {"PLACERANK_TELEMETRY__SAMPLE_S": "0.5", "PLACERANK_RELAY__INTERVAL_S": "0.2"}
+        self.metrics = {name: free_port() for name in ("api", "relay", "inference", "training")}
+
+    def start(self, name: str, *arguments: str) -> Process:
+        port = {"PLACERANK_TELEMETRY__METRICS_PORT": str(self.metrics[name])} if name in self.metrics else {}
+        process = Process(arguments, self.environment | port, self._folder / f"{name}.log")
+        self.processes[name] = process
+        process.start()
+        return process
+
+    def add_metrics(self, name: str) -> None:
+        """One more process, before it is started, that is to be read."""
+        self.metrics[name] = free_port()
+
+    def targets(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """What Prometheus is to read."""
+        return {name: (f"127.0.0.1:{port}", {**_LABELS, "pod": name}) for name, port in self.metrics.items()}
+
+    def start_all(self) -> None:
+        self.start_worker("inference")
+        self.start_worker("training")
+        self.run("migrate")
+        self.start("relay", "relay")
+        self.start_api()
+        self.run("places", "demo")
+        self.wait_until_ready()
+        self.api.answer()
+
+    def travel(self, count: int, threads: int = 32) -> None:
+        """So many travellers ask, look and choose: most take a place among the first, some none, some change it."""
+
+        def one(number: int) -> None:
+            task_id = self.api.start()
+            self.api.finished(task_id, within_s=60)
+            shown = self.api.results(task_id)
+            draw = random.Random(number)
+            if number % 4:
+                place = -1 if number % 7 == 0 else shown[min(int(draw.expovariate(0.7)), 9)]["location_id"]
+                self.api.select(task_id, place).raise_for_status()
+                if number % 50 == 1:
+                    self.api.select(task_id, shown[9]["location_id"]).raise_for_status()
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, range(count)))
+
+    def work_for_everything(self) -> None:
+        """Besides answers: cancellations, deadlines passed, bad requests, a training, work for the relay."""
+        self.travel(200)
+        for _ in range(3):
+            self.api.http.delete(f"/inference/{self.api.start()}")
+        self.api.http.post("/inference/start", json={"name": "nobody"})
+        self.api.http.post("/inference/start", json=traveller(), params={"deadline": 0.000001})
+        self.api.http.post("/train/start", headers={"Prefer": "wait=60"}).raise_for_status()
+
+
+def start_prometheus(cluster: Observed, rules: Sequence[Path] = ()) -> Prometheus:
+    """A Prometheus that reads every process; the test is skipped without one, and fails in CI."""
+    try:
+        program = prometheus.find(install=os.geteuid() == 0)
+    except ServiceUnavailable as missing:
+        if in_ci():
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    server = prometheus.Prometheus(program, cluster.targets(), rules)
+    eventually(lambda: (up := server.targets_up()) and all(up.get(name) for name in cluster.processes), 60)
+    return server
+
+
+INFERENCE = topology.INFERENCE.name
