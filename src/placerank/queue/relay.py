@@ -43,6 +43,10 @@ _STATEMENTS: Final = {
 }
 
 
+#: Why the relay publishes: nobody has, or the broker has lost it.
+_REASONS: Final = ("unpublished", "lost")
+
+
 class Relay:
     """Looks for unconfirmed rows every ``interval_s`` seconds and publishes them in batches."""
 
@@ -65,6 +69,10 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled, through outages of the database and the broker."""
+        for queue in _STATEMENTS:
+            for reason in _REASONS:
+                # From 0 on, so that the first is seen as an increase.
+                RELAYED.labels(queue.name, reason)
         pause = self._interval_s
         while not told_to_end():
             try:
@@ -81,11 +89,11 @@ class Relay:
         """Publish one batch of each kind; returns how many messages the broker confirmed."""
         confirmed = 0
         for queue, statements in _STATEMENTS.items():
-            confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s}, "unpublished")
+            confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s}, _REASONS[0])
             # Unfinished, published long ago, and nothing waiting: the broker has lost it.
             if await self._publisher.depth(queue) == 0:
                 params = {"lost_after_s": self._lost_after_s}
-                confirmed += await self._publish(queue, statements.lost, params, "lost")
+                confirmed += await self._publish(queue, statements.lost, params, _REASONS[1])
         return confirmed
 
     async def forget_published(self) -> None:
