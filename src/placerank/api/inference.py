@@ -63,7 +63,7 @@ def router(desk: Desk) -> APIRouter:
         stored = await starts.submit(wanted) is not None
         task_id = wanted.task_id if stored else await _not_stored(desk, wanted)
         logs.note("task_id", str(task_id))
-        found = await _follow(desk, task_id, prefer.wait_s, repeated=not stored)
+        found = await _follow(desk, task_id, prefer.wait_s, wanted.traceparent, repeated=not stored)
         if isinstance(found, Answer) and prefer.wait_s is not None:
             logs.note("model_version", found.model_version)
             return replies.answered(found, prefer)
@@ -83,7 +83,9 @@ def router(desk: Desk) -> APIRouter:
     async def results(request: Request) -> Response:
         """The best places, best first."""
         task_id, limit = parameters.task_id(request), parameters.limit(request)
+        began_ns = tracing.now_ns()
         answer = _finished(task_id, await desk.tracker.look(task_id))
+        tracing.shared("read answer", "client", [parameters.traceparent(request)], began_ns)
         logs.note("model_version", answer.model_version)
         return replies.raw(answer.first(limit), headers={"Model-Version": answer.model_version})
 
@@ -167,11 +169,16 @@ async def _admit(desk: Desk, start: Start) -> None:
         await desk.backlog.check()
 
 
-async def _follow(desk: Desk, task_id: UUID, wait_s: float | None, *, repeated: bool) -> Answer | Standing | None:
+async def _follow(
+    desk: Desk, task_id: UUID, wait_s: float | None, traceparent: str | None, *, repeated: bool
+) -> Answer | Standing | None:
     """What has become of a start, for those who wait or come again; none where that cannot be told now."""
     try:
         if wait_s is not None:
-            return await desk.tracker.wait(task_id, wait_s)
+            began_ns = tracing.now_ns()
+            found = await desk.tracker.wait(task_id, wait_s)
+            tracing.shared("read answer", "client", [traceparent], began_ns)
+            return found
         return await desk.tracker.look(task_id) if repeated else None
     except errors.ServiceUnavailable:
         # It is committed: an error now would lose its id, and the client would start it again.
