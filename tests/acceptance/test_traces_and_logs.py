@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import statistics
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.acceptance.collector import Collector
-from tests.acceptance.harness import Cluster, command, eventually, traveller
+from tests.acceptance.harness import Cluster, clean_environment, eventually, traveller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +122,7 @@ def test_requests_of_one_batch_are_linked(cluster: Cluster, collector: Collector
         found = [span for trace in traces for span in collector.of(trace) if span.name == "batch"]
         return found if len(found) == len(traces) else None
 
-    found = eventually(batches, 40)
+    found = eventually(batches, 40) or []
     linked = [span for span in found if span.links]
     assert linked
     assert all(set(span.links) < set(traces) and span.trace_id not in span.links for span in linked)
@@ -129,14 +132,17 @@ def test_what_the_relay_publishes_stays_in_its_trace(cluster: Cluster, collector
     sent, trace_id = context()
     task_id = cluster.api.start(traceparent=sent)
     cluster.api.finished(task_id)
-    query = (
-        "UPDATE inferences SET finished_at = NULL, status = 'PENDING', published_at = NULL WHERE id = %s RETURNING id"
-    )
-    assert cluster.rows(query, task_id)
-    eventually(
-        lambda: "placerank-relay" in {span.service for span in collector.of(trace_id)},
-        20,
-    )
+
+    def relayed() -> bool:
+        # The API may still be noting the confirmation of its own message: then it is forgotten once more.
+        cluster.rows(
+            "UPDATE inferences SET finished_at = NULL, status = 'PENDING', published_at = NULL "
+            "WHERE id = %s AND (published_at IS NOT NULL OR finished_at IS NOT NULL) RETURNING id",
+            task_id,
+        )
+        return "placerank-relay" in {span.service for span in collector.of(trace_id)}
+
+    eventually(relayed, 30, every_s=0.5)
 
 
 def test_a_trace_that_is_not_sampled_is_left_alone(cluster: Cluster, collector: Collector) -> None:
@@ -177,8 +183,8 @@ def test_a_request_is_named_in_every_process(cluster: Cluster) -> None:
 def test_a_request_without_an_id_gets_one(cluster: Cluster) -> None:
     first, second = (cluster.api.http.get("/models").headers["x-request-id"] for _ in range(2))
     assert first != second
-    for strange in ("with space", "x" * 200, "é".encode()):
-        found = cluster.api.http.get("/models", headers={"X-Request-Id": strange}).headers["x-request-id"]
+    for strange in (b"with space", b"x" * 200, "é".encode()):
+        found = cluster.api.http.get("/models", headers={b"X-Request-Id": strange}).headers["x-request-id"]
         assert len(found) == 16
 
 
@@ -199,23 +205,35 @@ def test_no_line_holds_a_name_or_a_secret(cluster: Cluster) -> None:
 
 def test_every_line_in_the_cluster_is_json(cluster: Cluster) -> None:
     for name, process in cluster.processes.items():
-        told = [line for line in process.output.splitlines() if not line.startswith(("{", "placerank listens"))]
+        # Celery says goodbye on its own.
+        spoken = ("{", "placerank listens", "worker: ")
+        told = [line for line in process.output.splitlines() if line and not line.startswith(spoken)]
         assert not told, (name, told[:3])
         assert {line["process"] for line in lines(cluster, name)} <= {"api", "relay", "inference-worker"}
 
 
-def test_a_collector_that_is_away_costs_nothing(cluster: Cluster, services: Services) -> None:
-    """The same requests, and a stop within seconds."""
+def median_s(cluster: Cluster, count: int = 15) -> float:
+    """Of the times that answers take."""
+
+    def one() -> float:
+        began = time.perf_counter()
+        cluster.api.answer()
+        return time.perf_counter() - began
+
+    return statistics.median(one() for _ in range(count))
+
+
+def test_a_collector_that_is_away_costs_nothing(cluster: Cluster) -> None:
+    """Answers take as long as before, and the process ends within seconds."""
+    there_s, before = median_s(cluster), cluster.environment
     cluster.stop("api")
-    away = cluster.environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    cluster.environment, before = away, cluster.environment
+    cluster.environment = before | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     try:
         process = cluster.start_api()
         cluster.wait_until_ready()
-        began = time.monotonic()
-        for _ in range(50):
-            cluster.api.answer()
-        assert time.monotonic() - began < 20
+        away_s = median_s(cluster)
+        print(f"median with a collector {there_s * 1e3:.1f} ms, without {away_s * 1e3:.1f} ms")
+        assert away_s < 2 * there_s + 0.1
         assert cluster.processes.pop("api").stop() < 10
         assert "Traceback" not in process.output
     finally:
@@ -224,6 +242,21 @@ def test_a_collector_that_is_away_costs_nothing(cluster: Cluster, services: Serv
     cluster.wait_until_ready()
 
 
-def test_without_being_asked_nothing_of_opentelemetry_s_sdk_is_loaded() -> None:
-    done = command("config", environment={"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"})
-    assert done.returncode == 0
+def test_nothing_of_the_sdk_is_loaded_unless_it_is_asked_for() -> None:
+    code = (
+        "import os, sys\n"
+        "from placerank.telemetry import tracing\n"
+        "tracing.set_up('api', os.environ, '0')\n"
+        "print(tracing.tracer is None, any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    )
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    for environment, off in (
+        ({}, True),
+        (asked, False),
+        (asked | {"OTEL_SDK_DISABLED": "true"}, True),
+        (asked | {"OTEL_TRACES_EXPORTER": "none"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, False),
+    ):
+        run = [sys.executable, "-c", code]
+        done = subprocess.run(run, env=clean_environment() | environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [str(off), str(not off)], environment
