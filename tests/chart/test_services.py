@@ -63,6 +63,20 @@ def test_what_waits_and_what_runs_are_the_same_image(values: Any) -> None:
             assert one["args"] == ["wait"]
 
 
+def test_a_variable_stands_once_and_the_most_special_wins() -> None:
+    sets = ("settings.PLACERANK_INFERENCE__ANSWER_SIZE=20", "settings.PLACERANK_WORKER__BATCH_SIZE=32")
+    more = ("api.extraEnv[0].name=PLACERANK_INFERENCE__ANSWER_SIZE", "api.extraEnv[0].value=thirty")
+    objects = render(*sets, *more)
+    for part in parts(objects):
+        for container in part.containers():
+            names = [one["name"] for one in container.get("env", [])]
+            assert len(names) == len(set(names)), part.name
+    assert api(objects)["PLACERANK_INFERENCE__ANSWER_SIZE"] == "thirty"
+    worker = of_kind(objects, "Deployment")["placerank-worker-cpu"]["spec"]["template"]["spec"]["containers"][0]
+    assert environment(worker)["PLACERANK_INFERENCE__ANSWER_SIZE"] == "20"
+    assert environment(worker)["PLACERANK_WORKER__BATCH_SIZE"] == "64", "what the class says is nearer than settings"
+
+
 def test_a_plain_job_migrates() -> None:
     (job,) = (one for name, one in of_kind(render(), "Job").items() if "-migrate-" in name)
     assert "annotations" not in job["metadata"], "a hook would not be waited for by every tool"

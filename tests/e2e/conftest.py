@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(1800))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A run takes half an hour: a failure is told when it happens."""
+    if report.failed:
+        print(f"\n{report.nodeid} failed:\n{report.longreprtext}", flush=True)
+
+
 @pytest.fixture(scope="session")
 def report() -> Report:
     """Where figures go."""

@@ -111,8 +111,8 @@ class Namespace:
 
     def rows(self, query: str) -> list[list[str]]:
         """What PostgreSQL says, asked in its own pod."""
-        ask = 'psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --csv --tuples-only --quiet --command "$0"'
-        printed = self.kubectl("exec", self.pod(POSTGRESQL), "--", "sh", "-c", ask, query)
+        ask = 'psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --csv --tuples-only --quiet --file -'
+        printed = self.kubectl("exec", "--stdin", self.pod(POSTGRESQL), "--", "sh", "-c", ask, given=query)
         return list(csv.reader(io.StringIO(printed)))
 
     def value(self, query: str) -> str:
@@ -148,14 +148,13 @@ class Namespace:
         """An address on this machine, as long as the context lasts."""
         local = free_port()
         command = ["kubectl", "--namespace", self.name, "port-forward", target, f"{local}:{port}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            assert process.stdout is not None
-            assert "Forwarding" in process.stdout.readline()
-            yield f"http://127.0.0.1:{local}"
-        finally:
-            process.terminate()
-            process.wait(10)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "Forwarding" in process.stdout.readline()
+                yield f"http://127.0.0.1:{local}"
+            finally:
+                process.terminate()
 
 
 POSTGRESQL = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/name=postgresql"

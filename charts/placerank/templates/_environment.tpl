@@ -56,3 +56,26 @@ quotes them into the addresses itself, so that a password may hold any character
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* A list of variables in YAML without those that a later one of the same name replaces: the API server takes no name
+twice. What stays keeps its place, so that $(NAME) finds what stood before it. */}}
+{{- define "placerank.lastOfEach" -}}
+{{- $seen := dict -}}
+{{- $kept := list -}}
+{{- range reverse (fromYamlArray .) -}}
+{{- if not (hasKey $seen .name) -}}
+{{- $_ := set $seen .name true -}}
+{{- $kept = prepend $kept . -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml $kept }}
+{{- end -}}
+
+{{/* All variables of a container: those of every process, its own, and those that its values add. Takes the pod's dict. */}}
+{{- define "placerank.variables" -}}
+{{- $all := list (include "placerank.environment" .root) (.environment | default "" | trim) -}}
+{{- with (.placement | default dict).extraEnv -}}
+{{- $all = append $all (toYaml .) -}}
+{{- end -}}
+{{ include "placerank.lastOfEach" (join "\n" $all) }}
+{{- end -}}

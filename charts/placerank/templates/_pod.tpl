@@ -31,7 +31,7 @@ seccompProfile: {type: RuntimeDefault}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   args: [wait]
   env:
-    {{- include "placerank.environment" .root | nindent 4 }}
+    {{- include "placerank.variables" (omit . "environment") | nindent 4 }}
   resources:
     {{- toYaml .resources | nindent 4 }}
   securityContext:
@@ -115,13 +115,7 @@ spec:
       args:
         {{- toYaml .args | nindent 8 }}
       env:
-        {{- include "placerank.environment" .root | nindent 8 }}
-        {{- with .environment }}
-        {{- . | trim | nindent 8 }}
-        {{- end }}
-        {{- with (.placement | default dict).extraEnv }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "placerank.variables" . | nindent 8 }}
       {{- with .container }}
       {{- . | trim | nindent 6 }}
       {{- end }}
