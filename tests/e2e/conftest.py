@@ -23,7 +23,7 @@ VALUES = [
     *("--set", "worker.classes.cpu.targetBacklog=200"),
     *("--set", "worker.classes.cpu.maxReplicas=3"),
     *("--set", "worker.classes.cpu.resources.requests.cpu=100m"),
-    *("--set", "worker.classes.cpu.resources.limits.cpu=250m"),
+    *("--set", "worker.classes.cpu.resources.limits.cpu=200m"),
 ]
 
 
