@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -47,6 +48,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; an error that people can mend is one sentence, and no traceback."""
+    # What is multiplied here is small: further threads only spin. numpy reads it when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cli.main(standalone_mode=False)
     except ConfigurationError as error:
