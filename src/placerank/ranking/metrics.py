@@ -33,15 +33,22 @@ def evaluate(model: Model, lists: ShownLists) -> dict[str, float]:
 
 def judge(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
     """The metrics of chances that are known: of every row [M], and of nothing [L]."""
-    labels = chosen_rows(lists)
     return {
         "lists": float(len(lists)),
-        "auc": area_under_curve(rows, labels),
-        "log_loss": float(_losses(rows, nothing, lists).mean()),
-        "ece": calibration_error(rows, labels),
         "coverage": _coverage(rows, lists),
+        **judge_order(rows, nothing, lists),
+        **_classification(rows, nothing, chosen_rows(lists), lists),
+    }
+
+
+def judge_order(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
+    """Those metrics of :func:`judge` that say how good chances and order are."""
+    labels = chosen_rows(lists)
+    return {
+        "auc": area_under_curve(rows, labels),
+        "log_loss": float(losses_of(rows, nothing, lists).mean()),
+        "ece": calibration_error(rows, labels),
         **_order(rows, lists),
-        **_classification(rows, nothing, labels, lists),
     }
 
 
@@ -65,10 +72,11 @@ def area_under_curve(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> 
 
 def list_losses(model: Model, lists: ShownLists) -> NDArray[np.float64]:
     """Minus the log of what ``model`` gave the choice of each list, in nats [L]."""
-    return _losses(*choice_probabilities(model, lists), lists)
+    return losses_of(*choice_probabilities(model, lists), lists)
 
 
-def _losses(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> NDArray[np.float64]:
+def losses_of(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> NDArray[np.float64]:
+    """The same for chances that are known: of every row [M], and of nothing [L]."""
     taken = nothing.copy()
     some = lists.chosen >= 0
     taken[some] = rows[lists.offsets[:-1][some] + lists.chosen[some]]

@@ -15,8 +15,8 @@ import numpy as np
 
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.features import WEIGHT_NAMES
-from placerank.ranking.lists import ShownLists
-from placerank.ranking.metrics import evaluate, list_losses
+from placerank.ranking.lists import ShownLists, choice_probabilities
+from placerank.ranking.metrics import evaluate, losses_of
 from placerank.ranking.minimise import minimise
 from placerank.ranking.model import GREATEST_WEIGHT, Model
 from placerank.ranking.objective import CANDIDATES, Objective
@@ -43,10 +43,17 @@ _EXPECTED_STEPS: Final = 60
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The chosen model, fitted on all lists, and the mean loss of each candidate on held-out travellers."""
+    """The chosen model, fitted on all lists, and the mean loss of each candidate on held-out travellers.
+
+    ``rows`` and ``nothing`` are the chances that the model's candidate gave the lists ``judged`` by when it had not
+    seen their travellers.
+    """
 
     model: Model
     losses: dict[str, float]
+    judged: ShownLists
+    rows: NDArray[np.float64]
+    nothing: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +107,19 @@ def fit(
     """The candidate that predicts unseen travellers best, fitted on all of ``lists``."""
     folds = _folds(lists, seed)
     steps = _Steps(progress, fits=len(CANDIDATES) * len(folds) + 1)
-    losses: dict[str, NDArray[np.float64]] = {
-        candidate.kind: np.concatenate(
-            [
-                list_losses(_fit(lists.subset(seen), candidate, max_steps, steps), lists.subset(unseen))
-                for seen, unseen in folds
-            ]
-            or [np.zeros(0)]
+    judged = lists.subset(np.concatenate([np.zeros(0, dtype=np.int64), *(unseen for _, unseen in folds)]))
+    chances: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    losses: dict[str, NDArray[np.float64]] = {}
+    for candidate in CANDIDATES:
+        fits = [_fit(lists.subset(seen), candidate, max_steps, steps) for seen, _ in folds]
+        chances[candidate.kind] = _together(
+            [choice_probabilities(model, lists.subset(unseen)) for model, (_, unseen) in zip(fits, folds, strict=True)]
         )
-        for candidate in CANDIDATES
-    }
+        losses[candidate.kind] = losses_of(*chances[candidate.kind], judged)
     best = _simplest_of_the_best(losses)
     model = _fit(lists, best, max_steps, steps)
-    return Fitted(model, {kind: float(each.mean()) for kind, each in losses.items() if len(each)})
+    means = {kind: float(each.mean()) for kind, each in losses.items() if len(each)}
+    return Fitted(model, means, judged, *chances[best.kind])
 
 
 def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,6 +143,13 @@ def _folds(lists: ShownLists, seed: int) -> list[tuple[NDArray[np.int64], NDArra
     turns = range(1 if len(lists) >= _MANY else _FOLDS)
     pairs = [(np.flatnonzero(parts != turn), np.flatnonzero(parts == turn)) for turn in turns]
     return [(seen, unseen) for seen, unseen in pairs if len(seen) and len(unseen)]
+
+
+def _together(
+    parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rows, nothing = zip((np.zeros(0), np.zeros(0)), *parts, strict=True)
+    return np.concatenate(rows), np.concatenate(nothing)
 
 
 def _lot(identity: str, salt: str) -> float:
