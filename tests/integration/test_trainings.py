@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from tests.integration.broker import Vhost
 from tests.integration.support import eventually, opened, places, rows, shown, soon, thread_database, value
 from tests.integration.workers import Workers, stop
 
 from placerank import synthetic
+from placerank.cli import cli
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Selection, Start
 from placerank.db.jobs import JobRepository, Outcome
-from placerank.db.learning import LearningRepository, NewVersion
+from placerank.db.learning import LearningRepository, NewVersion, Promotion
 from placerank.db.models import ModelRepository
 from placerank.db.trainings import TrainingRepository, TrainingStanding, TrainingStart
 from placerank.domain import NOTHING_CHOSEN, Status, new_task_id
-from placerank.errors import NotFound, ShareConflict
+from placerank.errors import NotFound, PlacerankError, ShareConflict
 from placerank.queue import topology
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
+from placerank.worker.datasets import dataset_of
 from placerank.worker.inference import Stopping, TooManyAttempts
-from placerank.worker.serving import ensure_first_model
+from placerank.worker.serving import catalogue_table, ensure_first_model
 from placerank.worker.training import TrainingRun
 
 if TYPE_CHECKING:
@@ -93,8 +96,17 @@ def database(url: str) -> Iterator[Database]:
     found.close()
 
 
-def training(database: Database, *, min_lists: int = 30, lease_s: float = 30) -> TrainingRun:
-    return TrainingRun(LearningRepository(database), min_lists=min_lists, max_lists=10_000, lease_s=lease_s)
+def training(database: Database, *, min_lists: int = 30, lease_s: float = 30, first_share: int = 100) -> TrainingRun:
+    return TrainingRun(
+        LearningRepository(database),
+        lambda: catalogue_table(database),
+        lambda: ensure_first_model(database),
+        min_lists=min_lists,
+        max_lists=10_000,
+        lease_s=lease_s,
+        answer_size=10,
+        first_share=first_share,
+    )
 
 
 def begun(url: str, **options: Any) -> UUID:
@@ -126,7 +138,16 @@ def test_a_worker_trains_registers_and_puts_to_use(
     url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
 ) -> None:
     vhost = Vhost(services, broker_url)
-    workers = Workers({"DATABASE_URL": url, "CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url}, tmp_path)
+    workers = Workers(
+        {
+            "DATABASE_URL": url,
+            "CELERY_BROKER_URL": vhost.url,
+            "CELERY_BACKEND_URL": cache_url,
+            "PLACERANK_CANARY__SHARES": "100",
+        },
+        tmp_path,
+    )
+    register_contrary(url)
     training_id = begun(url, seed=3)
 
     async def relayed() -> None:
@@ -179,7 +200,7 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
     learned = standing(url, first).model_version
     assert learned is not None
     assert shares(url) == {contrary: 0, learned: 100}
-    # The same lists again: judged on travellers that it has not seen, it is no better than one that has.
+    # The same lists again: it is the same model, and no better than itself.
     training(database).run(second)
     again = standing(url, second).model_version
     assert again is not None
@@ -189,7 +210,7 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
 def test_the_same_lists_and_seed_give_the_same_model(url: str, database: Database) -> None:
     for _ in range(2):
         training(database).run(begun(url, seed=4))
-    assert len(rows(url, "SELECT DISTINCT digest FROM models")) == 1
+    assert len(rows(url, "SELECT DISTINCT digest FROM models WHERE training_id IS NOT NULL")) == 1
     assert len(rows(url, "SELECT DISTINCT digest FROM datasets")) == 1
 
 
@@ -268,14 +289,11 @@ def test_one_that_keeps_killing_its_worker_is_given_up(url: str, database: Datab
 
 def test_a_training_that_ended_registers_nothing_more(url: str, database: Database) -> None:
     training_id, learning = begun(url), LearningRepository(database)
-    version = NewVersion(
-        "logit", "d", b"artifact", {"log_loss": 1.0}, promote=True, seed=0, dataset_digest="d", task_ids=[]
-    )
+    version = NewVersion("logit", "d", b"artifact", {"log_loss": 1.0}, "card", promotion=Promotion(100, {}))
     assert learning.register(training_id, version) is not None
     before = shares(url)
     assert learning.register(training_id, version) is None
     assert shares(url) == before
-    assert value(url, "SELECT count(*) FROM datasets") == 1
     training(database).run(training_id)
     assert shares(url) == before
 
@@ -327,3 +345,169 @@ def test_lists_are_read_as_they_were_answered(url: str, database: Database) -> N
     assert [one.chosen for one in answered] == [chosen for _, _, _, chosen in wanted]
     assert [one.traveller for one in answered] == [traveller for traveller, _, _, _ in wanted]
     assert [len(one.places) for one in answered] == [10] * LISTS
+
+
+def shuffle_choices(url: str) -> None:
+    """Whoever chose a place chose any: the choice of one list, by position, is given to the next."""
+    rows(
+        url,
+        """
+        WITH given AS (
+            SELECT id, lag(array_position(location_ids, choice)) OVER (ORDER BY user_id) AS position FROM inferences
+        )
+        UPDATE inferences AS i SET choice = coalesce(i.location_ids[given.position], -1)
+        FROM given WHERE given.id = i.id
+        """,
+    )
+
+
+@pytest.fixture
+def shuffled(url: str) -> Iterator[None]:
+    before = rows(url, "SELECT id, choice FROM inferences")
+    shuffle_choices(url)
+    yield
+    for row in before:
+        rows(url, "UPDATE inferences SET choice = %s WHERE id = %s", row["choice"], row["id"])
+
+
+@pytest.mark.usefixtures("shuffled")
+def test_what_is_learned_from_shuffled_choices_is_refused(url: str, database: Database) -> None:
+    training_id = begun(url, seed=1)
+    training(database).run(training_id)
+    found = standing(url, training_id)
+    assert found.status is Status.SUCCESS
+    assert found.model_version is not None
+    assert shares(url)[found.model_version] == 0
+    decision = value(url, "SELECT decision FROM models WHERE version = %s", found.model_version)
+    assert decision["passed"] is False
+    assert "not better" in decision["reasons"][0]
+    assert value(url, "SELECT count(*) FROM canaries") == 0
+
+
+def test_a_version_that_passes_begins_with_its_first_share(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    training_id = begun(url, seed=1)
+    training(database, first_share=5).run(training_id)
+    learned = standing(url, training_id).model_version
+    assert shares(url) == {contrary: 95, learned: 5}
+    (canary,) = rows(url, "SELECT * FROM canaries")
+    assert (canary["share"], canary["status"], canary["ended_at"]) == (5, "running", None)
+    for name in ("canary", "champion"):
+        assert sum(canary["expected"][name]["shares"]) == pytest.approx(1)
+    (model,) = rows(url, "SELECT * FROM models WHERE version = %s", learned)
+    assert model["decision"]["interval"][0] > 0
+    assert model["decision"]["champion_version"] == contrary
+    assert "How good it is" in model["card"]
+    for name in ("precision", "recall", "f1", "accuracy"):
+        assert model[name] == model["metrics"][name]
+
+
+def test_a_newer_version_takes_the_place_of_one_on_its_way(url: str, database: Database) -> None:
+    register_contrary(url)
+    learning, (contrary,) = LearningRepository(database), shares(url)
+    names = []
+    for _ in range(2):
+        version = NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(25, {}))
+        names.append(learning.register(begun(url), version))
+    assert shares(url) == {contrary: 75, names[0]: 0, names[1]: 25}
+    ended = rows(url, "SELECT status, ended_at IS NULL AS running FROM canaries ORDER BY id")
+    assert ended == [{"status": "superseded", "running": False}, {"status": "running", "running": True}]
+
+
+def test_a_second_attempt_learns_from_what_the_first_recorded(url: str, database: Database) -> None:
+    training_id, learning = begun(url, seed=6), LearningRepository(database)
+    # It dies as soon as the lists are recorded.
+    recorded = learning.record(training_id, dataset_of(learning.lists(100), 6))
+    training(database).run(training_id)
+    (model,) = rows(url, "SELECT dataset_id, metrics FROM models WHERE training_id = %s", training_id)
+    assert model["dataset_id"] == recorded
+    assert value(url, "SELECT count(*) FROM datasets") == 1
+
+
+def test_lists_that_were_erased_since_are_not_waited_for(url: str, database: Database) -> None:
+    training_id, learning = begun(url), LearningRepository(database)
+    dataset = dataset_of(learning.lists(100), 0)
+    learning.record(training_id, replace(dataset, task_ids=[*dataset.task_ids[1:], new_task_id()]))
+    training(database).run(training_id)
+    assert standing(url, training_id).status is Status.SUCCESS
+    assert value(url, "SELECT lists FROM datasets") == LISTS
+
+
+def test_one_training_at_a_time(url: str, database: Database) -> None:
+    first, second, learning = begun(url), begun(url), LearningRepository(database)
+    assert learning.claim(first, 30) is not None
+    assert learning.claim(second, 30) is None
+    learning.release(first)
+    assert learning.claim(second, 30) is not None
+
+
+def command(url: str, *arguments: str) -> str:
+    result = CliRunner(env={"DATABASE_URL": url}).invoke(cli, arguments)
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_a_version_is_reproduced_to_the_byte(url: str, database: Database) -> None:
+    training_id = begun(url, seed=2)
+    training(database).run(training_id)
+    version = standing(url, training_id).model_version
+    assert version is not None
+    # Whoever thinks better of it later does not change what was learned from.
+    rows(url, "UPDATE inferences SET choice = -1 WHERE id = (SELECT id FROM inferences WHERE choice >= 0 LIMIT 1)")
+    digest = value(url, "SELECT digest FROM models WHERE version = %s", version)
+    assert digest in command(url, "train", "--reproduce", version)
+
+
+def test_a_version_whose_lists_were_erased_is_not_reproduced(url: str, database: Database) -> None:
+    training_id = begun(url)
+    training(database).run(training_id)
+    version = standing(url, training_id).model_version
+    rows(url, "UPDATE datasets SET task_ids = array_append(task_ids[2:], gen_random_uuid())")
+    with pytest.raises(PlacerankError, match=r"1 of the 300 lists .* have been erased"):
+        command(url, "train", "--reproduce", str(version))
+    with pytest.raises(NotFound, match="v0"):
+        command(url, "train", "--reproduce", "v0")
+    with pytest.raises(PlacerankError, match="not trained here"):
+        command(url, "train", "--reproduce", min(shares(url)))
+
+
+def test_models_go_out_and_in_again_by_commands(url: str, database: Database, tmp_path: Path) -> None:
+    ensure_first_model(database)
+    (first,) = shares(url)
+    command(url, "models", "export", first, str(tmp_path))
+    assert "v" in command(url, "models", "import", str(tmp_path), "--share", "30")
+    (second,) = set(shares(url)) - {first}
+    assert shares(url) == {first: 70, second: 30}
+    listed = json.loads(command(url, "models", "list", "--json"))
+    assert [(row["version"], row["use_percentage"]) for row in listed] == [(first, 70), (second, 30)]
+    assert listed[0]["digest"] == listed[1]["digest"]
+    assert second in command(url, "models", "list")
+    assert "How good it is" in command(url, "models", "show", second)
+    command(url, "models", "share", second, "100")
+    assert shares(url) == {first: 0, second: 100}
+    with pytest.raises(PlacerankError, match="No change of version"):
+        command(url, "models", "rollback")
+
+
+def test_the_last_change_of_version_is_rolled_back_by_a_command(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    training_id = begun(url, seed=1)
+    training(database).run(training_id)
+    learned = standing(url, training_id).model_version
+    assert shares(url) == {contrary: 0, learned: 100}
+    assert command(url, "models", "rollback") == f"{contrary} has taken over from {learned}.\n"
+    assert shares(url) == {contrary: 100, learned: 0}
+
+
+def test_a_version_on_its_way_is_rolled_back_by_a_command(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    name = LearningRepository(database).register(
+        begun(url), NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(25, {}))
+    )
+    command(url, "models", "rollback")
+    assert shares(url) == {contrary: 100, name: 0}
+    assert value(url, "SELECT status FROM canaries") == "rolled_back"

@@ -20,6 +20,9 @@ _COMMANDS: Final = {
     "worker": ("placerank.cli.serve:worker", "Works on a queue: --queue inference or --queue training."),
     "migrate": ("placerank.cli.database:migrate", "Brings the database to this version's schema."),
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
+    "train": ("placerank.cli.learning:train", "Learns from files, or reproduces a stored version."),
+    "evaluate": ("placerank.cli.learning:evaluate", "Says how good a model is on lists that were shown."),
+    "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
     "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
 }
 

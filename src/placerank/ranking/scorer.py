@@ -75,6 +75,7 @@ class Scorer:
         with_ones = np.vstack([self._features.T, np.ones(len(table))])
         self._columns = torch.from_numpy(with_ones.astype(np.float32)).to(self._device)
         self._places = torch.arange(len(table), device=self._device)
+        self._places_of: NDArray[np.intp] | None = None
         self._buffers: dict[str, torch.Tensor] = {}
 
     def warm_up(self) -> None:
@@ -103,6 +104,18 @@ class Scorer:
                 self._order[rows].tolist(), utilities.tolist(), scores.tolist(), strict=True
             )
         ]
+
+    def chances(self, traveller: Traveller, rows: Sequence[int]) -> tuple[float, ...]:
+        """P(chosen | these rows of the table and choosing nothing) of each, in the order given."""
+        places = np.empty(len(self.table), dtype=np.intp) if self._places_of is None else self._places_of
+        if self._places_of is None:
+            places[self._order] = np.arange(len(self.table))
+            self._places_of = places
+        tastes = self.model.tastes([traveller])
+        own = places[list(rows)]
+        utilities = self._utilities(tastes, np.zeros(len(own), dtype=np.intp), own)[None]
+        scores, _ = probabilities(utilities, tastes.outside, self._acceptance(tastes, own[None]), self.model.mixture)
+        return tuple(scores[0].tolist())
 
     def _acceptance(self, tastes: Tastes, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
         if self.model.mixture == PLAIN:

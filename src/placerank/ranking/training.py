@@ -8,7 +8,7 @@ beats is fitted again on all. With few lists that is one with few free weights; 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,20 +16,20 @@ import numpy as np
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.features import WEIGHT_NAMES
 from placerank.ranking.lists import ShownLists, choice_probabilities
-from placerank.ranking.metrics import evaluate, losses_of
+from placerank.ranking.metrics import evaluate, judge, losses_of
 from placerank.ranking.minimise import minimise
 from placerank.ranking.model import GREATEST_WEIGHT, Model
 from placerank.ranking.objective import CANDIDATES, Objective
 from placerank.ranking.prior import prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from placerank.ranking.objective import Candidate
 
-__all__ = ["Fitted", "ShownLists", "Trained", "fit", "split", "train"]
+__all__ = ["Fitted", "ShownLists", "Trained", "fit", "learn", "split", "train"]
 
 #: Share of the travellers whose lists are kept for judging.
 _HELD_OUT: Final = 0.2
@@ -71,6 +71,7 @@ def train(
     *,
     seed: int,
     start: Model | None = None,
+    data: Mapping[str, str] | None = None,
     max_steps: int = _MAX_STEPS,
     min_lists: int = 30,
     progress: Callable[[float], None] = lambda _done: None,
@@ -90,11 +91,25 @@ def train(
     metrics = evaluate(fitted.model, unseen)
     progress(1.0)
     return Trained(
-        model=Model(fitted.model.kind, fitted.model.weights, metrics, fitted.model.normaliser, fitted.model.mixture),
+        model=replace(fitted.model, metrics=metrics, data=data or {}),
         metrics=metrics,
         baseline_metrics=evaluate(start or prior(), unseen),
         held_out=unseen,
     )
+
+
+def learn(lists: ShownLists, *, seed: int, data: Mapping[str, str], min_lists: int = 30) -> Fitted:
+    """A model fitted on all of ``lists``, with metrics of held-out travellers in it; ``data`` says where they are from.
+
+    Raises NotEnoughData for fewer than ``min_lists`` lists or two travellers, ModelError for what is not finite.
+    """
+    if len(lists) < min_lists:
+        raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
+    fitted = fit(lists, seed=seed)
+    if not len(fitted.judged):
+        raise NotEnoughData(f"Training needs lists of two travellers or more; there are {len(set(lists.identities))}.")
+    metrics = judge(fitted.rows, fitted.nothing, fitted.judged)
+    return replace(fitted, model=replace(fitted.model, metrics=metrics, data=data))
 
 
 def fit(

@@ -61,7 +61,7 @@ def refused(decision: Decision) -> str:
 
 
 def test_few_lists_do_not_prove_a_small_gain() -> None:
-    slightly = Model("logit", prior().weights + 0.002 * (learned().weights - prior().weights))
+    slightly = Model("logit", prior().weights + 1e-3 * random_model(2).weights)
     assert "not better for certain" in refused(decide(prior(), slightly, WINDOW.subset(np.arange(30)), seed=1))
 
 
