@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from placerank.ranking.bootstrap import mean_interval
-from placerank.ranking.metrics import evaluate, list_losses
+from placerank.ranking.metrics import evaluate, list_areas, list_losses
 
 if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists
@@ -22,9 +22,10 @@ _GREATEST_COST: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The figures of one of the two models: nats a list, calibration error, share of places that come first, cost."""
+    """The figures of one of the two models; ``cost`` is products for each place."""
 
     log_loss: float
+    auc_within_lists: float
     ece: float
     coverage: float
     cost: int
@@ -34,7 +35,8 @@ class Side:
 class Decision:
     """Whether the challenger passes, why not (sentences), and the figures that say so.
 
-    ``gain`` is the champion's loss less the challenger's, in nats a list, with its 95 % interval by traveller.
+    ``gain`` is the champion's loss less the challenger's, in nats a list, with its 95 % interval by traveller;
+    ``order`` is that of the area under the curve within lists, of the challenger and of what it has more.
     """
 
     passed: bool
@@ -43,6 +45,7 @@ class Decision:
     travellers: int
     gain: float
     interval: tuple[float, float]
+    order: tuple[tuple[float, float], tuple[float, float]]
     champion: Side
     challenger: Side
 
@@ -56,9 +59,10 @@ def decide(champion: Model, challenger: Model, window: ShownLists, seed: int) ->
     gains = list_losses(champion, window) - list_losses(challenger, window)
     interval = mean_interval(gains, window.identities, seed)
     old, new = _side(champion, window), _side(challenger, window)
-    reasons = tuple(_reasons(interval, old, new))
+    order = _order(champion, challenger, window, seed)
+    reasons = (*_reasons(interval, old, new), *_reasons_of_order(order))
     travellers = len(set(window.identities))
-    return Decision(not reasons, reasons, len(window), travellers, float(gains.mean()), interval, old, new)
+    return Decision(not reasons, reasons, len(window), travellers, float(gains.mean()), interval, order, old, new)
 
 
 def _reasons(interval: tuple[float, float], old: Side, new: Side) -> list[str]:
@@ -76,6 +80,26 @@ def _reasons(interval: tuple[float, float], old: Side, new: Side) -> list[str]:
     return found
 
 
+def _reasons_of_order(order: tuple[tuple[float, float], tuple[float, float]]) -> list[str]:
+    own, more = order
+    if own[0] <= 0.5:
+        # Where choices are noise, who says so loses least; it has learned nothing for all that.
+        return [f"Its order is not better than chance for certain: an area between {own[0]:.4f} and {own[1]:.4f}."]
+    if more[1] < 0:
+        return [f"Its order is worse: the area changes by {more[0]:.4f} to {more[1]:.4f}."]
+    return []
+
+
+def _order(
+    champion: Model, challenger: Model, window: ShownLists, seed: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    (old, which), (new, _) = list_areas(champion, window), list_areas(challenger, window)
+    if not len(which):
+        return (0.5, 0.5), (0.0, 0.0)
+    identities = [window.identities[one] for one in which.tolist()]
+    return mean_interval(new, identities, seed), mean_interval(new - old, identities, seed)
+
+
 def _side(model: Model, window: ShownLists) -> Side:
     metrics = evaluate(model, window)
-    return Side(metrics["log_loss"], metrics["ece"], metrics["coverage"], model.cost)
+    return Side(metrics["log_loss"], metrics["auc_within_lists"], metrics["ece"], metrics["coverage"], model.cost)

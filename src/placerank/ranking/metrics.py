@@ -110,6 +110,15 @@ def _coverage(rows: NDArray[np.float64], lists: ShownLists) -> float:
     return float(len(np.unique(place[firsts])) / len(np.unique(place)))
 
 
+def list_areas(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The share of the other places that the chosen one beats, for lists that have others; and those lists' numbers."""
+    rows, _ = choice_probabilities(model, lists)
+    above, equal, others = _places_of_chosen(rows, lists)
+    judged = others > 0
+    beaten = (others - above - equal / 2)[judged] / others[judged]
+    return beaten, np.flatnonzero(lists.chosen >= 0)[judged]
+
+
 def _order(rows: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
     above, equal, others = _places_of_chosen(rows, lists)
     if not len(above):

@@ -44,6 +44,20 @@ def test_a_model_of_shuffled_choices_is_refused_and_told_why() -> None:
         assert decision.gain < 0
 
 
+def test_where_all_choices_are_shuffled_nothing_passes() -> None:
+    """A model that takes them for noise loses less than one with an opinion, and has learned nothing."""
+    noise = with_shuffled_choices(WINDOW)
+    decision = decide(prior(), learned(shuffled=True), noise, seed=1)
+    assert decision.gain > 0
+    assert "not better than chance" in " ".join(decision.reasons)
+
+
+def test_a_worse_order_is_refused_whatever_the_loss() -> None:
+    wordy = Model("logit", learned().weights * 6)
+    vague = Model("logit", learned().weights * 0.3 + random_model(3).weights * 0.05)
+    assert "order is worse" in refused(decide(wordy, vague, WINDOW, seed=1))
+
+
 def test_the_two_are_not_compared_the_wrong_way_round() -> None:
     there, back = decide(prior(), learned(), WINDOW, seed=1), decide(learned(), prior(), WINDOW, seed=1)
     assert there.gain == -back.gain
