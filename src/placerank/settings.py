@@ -101,7 +101,7 @@ class CanarySettings(_Group):
     @field_validator("shares")
     @classmethod
     def _rising(cls, text: str) -> str:
-        shares = [int(part) for part in text.split(",")]
+        shares = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
         if shares != sorted(set(shares)) or shares[0] < 1 or shares[-1] != 100:
             raise ValueError("must be rising whole numbers from 1 on that end with 100, such as 5,25,50,100")
         return text
