@@ -25,6 +25,7 @@ from placerank.db.trainings import TrainingRepository, TrainingStanding, Trainin
 from placerank.domain import NOTHING_CHOSEN, Status, new_task_id
 from placerank.errors import NotFound, PlacerankError, ShareConflict
 from placerank.queue import topology
+from placerank.queue.message import TaskMessage
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
 from placerank.ranking.model import Model
@@ -511,3 +512,74 @@ def test_a_version_on_its_way_is_rolled_back_by_a_command(url: str, database: Da
     command(url, "models", "rollback")
     assert shares(url) == {contrary: 100, name: 0}
     assert value(url, "SELECT status FROM canaries") == "rolled_back"
+
+
+def cancel(url: str, training_id: UUID) -> None:
+    async def commit() -> None:
+        async with opened(url) as pool:
+            await TrainingRepository(pool).cancel(training_id)
+
+    asyncio.run(commit())
+
+
+def test_a_cancelled_training_registers_nothing(url: str, database: Database) -> None:
+    before, running = begun(url), begun(url)
+    cancel(url, before)
+    training(database).run(before)
+    cancelled_while_it_runs = threading.Thread(target=lambda: training(database).run(running))
+    cancelled_while_it_runs.start()
+    eventually(lambda: standing(url, running).status is Status.STARTED)
+    cancel(url, running)
+    cancelled_while_it_runs.join(30)
+    for training_id in (before, running):
+        found = standing(url, training_id)
+        assert found.status is Status.REVOKED
+        assert found.problem is not None
+        assert found.problem.code == "cancelled"
+        assert rows(url, "SELECT id FROM models WHERE training_id = %s", training_id) == []
+
+
+def test_a_worker_killed_at_any_moment_loses_nothing(
+    url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
+) -> None:
+    """Killed once it has the training, once the lists are recorded, and once it is under way; the fourth ends it."""
+    vhost = Vhost(services, broker_url)
+    environment = {"CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url, "PLACERANK_TRAINING__LEASE_S": "1"}
+    workers = Workers({"DATABASE_URL": url, **environment}, tmp_path)
+    training_id = begun(url, seed=3)
+    # Each death counts, and the third is the last that is forgiven.
+    moments = (
+        "SELECT id FROM trainings WHERE lease_until > now()",
+        "SELECT d.id FROM datasets AS d JOIN trainings ON lease_until > now()",
+    )
+    publish_training(vhost, training_id)
+    try:
+        for moment in moments:
+            worker = workers.start("training")
+            eventually(lambda moment=moment: rows(url, moment) or ended(url), within_s=60)  # type: ignore[misc]
+            worker.kill()
+            worker.join()
+        workers.start("training")
+        eventually(lambda: ended(url), within_s=60)
+    finally:
+        workers.end()
+    assert standing(url, training_id).status is Status.SUCCESS
+    (dataset,) = rows(url, "SELECT id, lists FROM datasets")
+    assert dataset["lists"] == LISTS
+    (model,) = rows(url, "SELECT dataset_id FROM models WHERE training_id = %s", training_id)
+    assert model["dataset_id"] == dataset["id"]
+
+
+def ended(url: str) -> bool:
+    return bool(rows(url, "SELECT id FROM trainings WHERE finished_at IS NOT NULL"))
+
+
+def publish_training(vhost: Vhost, training_id: UUID) -> None:
+    async def publish() -> None:
+        publisher = AmqpPublisher(vhost.url)
+        await publisher.open()
+        await soon(lambda: publisher.connected)
+        await publisher.publish([TaskMessage(topology.TRAINING, training_id)])
+        await publisher.close()
+
+    asyncio.run(publish())

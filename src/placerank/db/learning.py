@@ -95,9 +95,11 @@ class LearningRepository:
         rows = self._database.fetch("read_training", {"id": training_id})
         return not rows or Status(rows[0]["status"]).finished
 
-    def report(self, training_id: UUID, progress: float, lease_s: float) -> None:
-        """Say how far it is, from 0 to 1, and renew the lease."""
-        self._database.fetch("report_progress", {"id": training_id, "progress": progress, "lease_s": lease_s})
+    def report(self, training_id: UUID, progress: float, lease_s: float) -> bool:
+        """Say how far it is, from 0 to 1, and renew the lease; false where it has ended, cancelled for example."""
+        return bool(
+            self._database.fetch("report_progress", {"id": training_id, "progress": progress, "lease_s": lease_s})
+        )
 
     def release(self, training_id: UUID) -> None:
         """Give it up unfinished, for the next worker."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from placerank.ranking.objective import Candidate
 
-__all__ = ["Fitted", "ShownLists", "Trained", "fit", "learn", "split", "train"]
+__all__ = ["Fitted", "ShownLists", "Trained", "fit", "fit_candidate", "learn", "split", "train"]
 
 #: Share of the travellers whose lists are kept for judging.
 _HELD_OUT: Final = 0.2
@@ -135,6 +135,11 @@ def fit(
     model = _fit(lists, best, max_steps, steps)
     means = {kind: float(each.mean()) for kind, each in losses.items() if len(each)}
     return Fitted(model, means, judged, *chances[best.kind])
+
+
+def fit_candidate(lists: ShownLists, candidate: Candidate, *, max_steps: int = _MAX_STEPS) -> Model:
+    """One candidate fitted on all of ``lists``."""
+    return _fit(lists, candidate, max_steps, _Steps(lambda _done: None, fits=1))
 
 
 def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

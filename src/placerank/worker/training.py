@@ -97,6 +97,8 @@ class TrainingRun:
         with self._renewed_lease(training_id) as report:
             try:
                 self._train(training_id, claim.options, report)
+            except _Cancelled:
+                log.info("training %s: cancelled", training_id)
             except NotEnoughData as error:
                 self._learning.fail(training_id, Problem("not_enough_data", str(error)))
             except (Stopping, *OUTAGES):
@@ -170,7 +172,8 @@ class TrainingRun:
         def renew() -> None:
             while not ended.wait(_REPORT_EVERY_S):
                 try:
-                    self._learning.report(training_id, report.progress, self._lease_s)
+                    if not self._learning.report(training_id, report.progress, self._lease_s):
+                        report.cancel()
                 except OUTAGES:
                     continue
 
@@ -187,17 +190,28 @@ class TrainingRun:
             raise Stopping("the training worker is stopping")
 
 
+class _Cancelled(Exception):
+    """The training was ended by somebody else."""
+
+
 class _Report:
-    """How far a training is; raises ``Stopping`` in the training when the worker stops."""
+    """How far a training is; raises ``Stopping`` or ``_Cancelled`` in the training when it is to end."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
+        self._cancelled = False
         self.progress = 0.0
+
+    def cancel(self) -> None:
+        """End the training at its next step."""
+        self._cancelled = True
 
     def set(self, progress: float) -> None:
         """The training's own callback."""
         if self._stopping.is_set():
             raise Stopping("the training worker is stopping")
+        if self._cancelled:
+            raise _Cancelled
         self.progress = progress
 
 

@@ -79,6 +79,19 @@ SET
 WHERE id = :id AND finished_at IS NULL
 RETURNING id;
 
+-- name: cancel_training
+-- Whoever runs it finds out when it next says how far it is.
+WITH cancelled AS (
+    UPDATE trainings
+    SET
+        status = 'REVOKED', finished_at = now(), lease_until = NULL, error_code = 'cancelled',
+        error_detail = 'The client cancelled it.'
+    WHERE id = :id AND finished_at IS NULL
+    RETURNING id
+)
+INSERT INTO events (task_id, kind) SELECT id, 'cancelled' FROM cancelled
+RETURNING task_id;
+
 -- name: read_lists
 -- The newest answered lists, oldest first: who was shown which places, and what was chosen.
 SELECT
