@@ -3,136 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 from tests.integration.broker import Vhost
-from tests.integration.support import eventually, opened, places, rows, shown, soon, thread_database, value
+from tests.integration.learned import (
+    LISTS,
+    PLACES,
+    SEED,
+    begun,
+    register_contrary,
+    shares,
+    standing,
+    training,
+)
+from tests.integration.support import eventually, opened, rows, soon, value
 from tests.integration.workers import Workers, stop
 
 from placerank import synthetic
-from placerank.cli import cli
-from placerank.db.catalogue import CatalogueRepository
-from placerank.db.inferences import InferenceRepository, Selection, Start
-from placerank.db.jobs import JobRepository, Outcome
 from placerank.db.learning import LearningRepository, NewVersion, Promotion
-from placerank.db.models import ModelRepository
-from placerank.db.trainings import TrainingRepository, TrainingStanding, TrainingStart
-from placerank.domain import NOTHING_CHOSEN, Status, new_task_id
-from placerank.errors import NotFound, PlacerankError, ShareConflict
+from placerank.db.trainings import TrainingRepository, TrainingStart
+from placerank.domain import Status, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
-from placerank.ranking.model import Model
-from placerank.ranking.prior import prior
 from placerank.worker.datasets import dataset_of
 from placerank.worker.inference import Stopping, TooManyAttempts
-from placerank.worker.serving import catalogue_table, ensure_first_model
-from placerank.worker.training import TrainingRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
     from tools.services import Services
 
     from placerank.db.pool import Database
-
-LISTS, PLACES, SEED = 300, 60, 5
-
-
-async def answer_lists(url: str, count: int) -> None:
-    """Travellers who asked, looked and chose."""
-    lists = list(synthetic.shown_lists(LISTS, PLACES, SEED))[:count]
-    starts = [
-        Start(new_task_id(), json.dumps(asdict(traveller), default=str).encode(), identity, identity)
-        for traveller, identity, _, _ in lists
-    ]
-    worker = thread_database(url)
-    async with opened(url) as database:
-        inferences = InferenceRepository(database)
-        await inferences.start(starts)
-        JobRepository(worker).finish(
-            [
-                Outcome(start.task_id, shown=shown([place.location_id for place in seen]))
-                for start, (_, _, seen, _) in zip(starts, lists, strict=True)
-            ]
-        )
-        await inferences.select(
-            [
-                Selection(start.task_id, NOTHING_CHOSEN if chosen < 0 else seen[chosen].location_id)
-                for start, (_, _, seen, chosen) in zip(starts, lists, strict=True)
-            ]
-        )
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def learned_from(new_database: Callable[[], str]) -> str:
-    """A database with answered lists; every test of this module trains on it."""
-    url = new_database()
-    # The lists' own catalogue.
-    CatalogueRepository(url).put(places(PLACES, SEED))
-    asyncio.run(answer_lists(url, LISTS))
-    return url
-
-
-@pytest.fixture
-def url(learned_from: str) -> str:
-    for table in ("models", "datasets", "trainings"):
-        rows(learned_from, f"DELETE FROM {table}")
-    return learned_from
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    found = thread_database(url)
-    yield found
-    found.close()
-
-
-def training(database: Database, *, min_lists: int = 30, lease_s: float = 30, first_share: int = 100) -> TrainingRun:
-    return TrainingRun(
-        LearningRepository(database),
-        lambda: catalogue_table(database),
-        lambda: ensure_first_model(database),
-        min_lists=min_lists,
-        max_lists=10_000,
-        lease_s=lease_s,
-        answer_size=10,
-        first_share=first_share,
-    )
-
-
-def begun(url: str, **options: Any) -> UUID:
-    training_id = new_task_id()
-
-    async def commit() -> None:
-        async with opened(url) as database:
-            assert await TrainingRepository(database).start(TrainingStart(training_id, options))
-
-    asyncio.run(commit())
-    return training_id
-
-
-def standing(url: str, training_id: UUID) -> TrainingStanding:
-    async def read() -> TrainingStanding | None:
-        async with opened(url) as database:
-            return await TrainingRepository(database).standing(training_id)
-
-    found = asyncio.run(read())
-    assert found is not None
-    return found
-
-
-def shares(url: str) -> dict[str, int]:
-    return {row["version"]: row["use_percentage"] for row in rows(url, "SELECT version, use_percentage FROM models")}
 
 
 def test_a_worker_trains_registers_and_puts_to_use(
@@ -178,19 +86,6 @@ def test_a_worker_trains_registers_and_puts_to_use(
     assert (version["use_percentage"], version["dataset_id"]) == (100, dataset["id"])
     assert version["metrics"]["log_loss"] == found.metrics["log_loss"]
     assert vhost.depth(topology.TRAINING.name) == 0
-
-
-def register_contrary(url: str) -> None:
-    """A model in use that judges everything the wrong way round."""
-    good = prior()
-    contrary = Model(good.kind, -good.weights, {}, good.normaliser)
-    rows(
-        url,
-        "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES (%s, %s, %s, 100)",
-        contrary.kind,
-        contrary.digest,
-        contrary.to_artifact(),
-    )
 
 
 def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None:
@@ -303,32 +198,6 @@ def test_an_unknown_training_is_passed_over(database: Database) -> None:
     training(database).run(new_task_id())
 
 
-async def test_shares_are_set_one_after_the_other_and_stay_100(url: str, database: Database) -> None:
-    ensure_first_model(database)
-    rows(
-        url,
-        "INSERT INTO models (kind, digest, artifact) SELECT kind, digest, artifact FROM models, generate_series(1, 3)",
-    )
-    ids = [row["id"] for row in rows(url, "SELECT id FROM models")]
-    version = value(url, "SELECT models FROM versions")
-    async with opened(url, pool_size=8) as pool:
-        registry = ModelRepository(pool)
-        await asyncio.gather(*(registry.set_share(ids[n % 4], (n * 17) % 101) for n in range(40)))
-        assert sum(shares(url).values()) == 100
-        assert value(url, "SELECT models FROM versions") == version + 40
-        with pytest.raises(NotFound):
-            await registry.set_share(ids[-1] + 1000, 10)
-
-
-async def test_the_only_version_cannot_give_up_its_share(url: str, database: Database) -> None:
-    ensure_first_model(database)
-    (row,) = rows(url, "SELECT id FROM models")
-    async with opened(url) as pool:
-        with pytest.raises(ShareConflict):
-            await ModelRepository(pool).set_share(row["id"], 50)
-    assert [*shares(url).values()] == [100]
-
-
 def test_the_same_key_starts_one_training(url: str) -> None:
     async def start_twice() -> list[bool]:
         async with opened(url) as database:
@@ -402,6 +271,8 @@ def test_a_version_that_passes_begins_with_its_first_share(url: str, database: D
     assert "How good it is" in model["card"]
     for name in ("precision", "recall", "f1", "accuracy"):
         assert model[name] == model["metrics"][name]
+    low, high = model["metrics"]["intervals"]["log_loss"]
+    assert low < model["metrics"]["log_loss"] < high
 
 
 def test_a_newer_version_takes_the_place_of_one_on_its_way(url: str, database: Database) -> None:
@@ -441,77 +312,6 @@ def test_one_training_at_a_time(url: str, database: Database) -> None:
     assert learning.claim(second, 30) is None
     learning.release(first)
     assert learning.claim(second, 30) is not None
-
-
-def command(url: str, *arguments: str) -> str:
-    result = CliRunner(env={"DATABASE_URL": url}).invoke(cli, arguments)
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
-def test_a_version_is_reproduced_to_the_byte(url: str, database: Database) -> None:
-    training_id = begun(url, seed=2)
-    training(database).run(training_id)
-    version = standing(url, training_id).model_version
-    assert version is not None
-    # Whoever thinks better of it later does not change what was learned from.
-    rows(url, "UPDATE inferences SET choice = -1 WHERE id = (SELECT id FROM inferences WHERE choice >= 0 LIMIT 1)")
-    digest = value(url, "SELECT digest FROM models WHERE version = %s", version)
-    assert digest in command(url, "train", "--reproduce", version)
-
-
-def test_a_version_whose_lists_were_erased_is_not_reproduced(url: str, database: Database) -> None:
-    training_id = begun(url)
-    training(database).run(training_id)
-    version = standing(url, training_id).model_version
-    rows(url, "UPDATE datasets SET task_ids = array_append(task_ids[2:], gen_random_uuid())")
-    with pytest.raises(PlacerankError, match=r"1 of the 300 lists .* have been erased"):
-        command(url, "train", "--reproduce", str(version))
-    with pytest.raises(NotFound, match="v0"):
-        command(url, "train", "--reproduce", "v0")
-    with pytest.raises(PlacerankError, match="not trained here"):
-        command(url, "train", "--reproduce", min(shares(url)))
-
-
-def test_models_go_out_and_in_again_by_commands(url: str, database: Database, tmp_path: Path) -> None:
-    ensure_first_model(database)
-    (first,) = shares(url)
-    command(url, "models", "export", first, str(tmp_path))
-    assert "v" in command(url, "models", "import", str(tmp_path), "--share", "30")
-    (second,) = set(shares(url)) - {first}
-    assert shares(url) == {first: 70, second: 30}
-    listed = json.loads(command(url, "models", "list", "--json"))
-    assert [(row["version"], row["use_percentage"]) for row in listed] == [(first, 70), (second, 30)]
-    assert listed[0]["digest"] == listed[1]["digest"]
-    assert second in command(url, "models", "list")
-    assert "How good it is" in command(url, "models", "show", second)
-    command(url, "models", "share", second, "100")
-    assert shares(url) == {first: 0, second: 100}
-    with pytest.raises(PlacerankError, match="No change of version"):
-        command(url, "models", "rollback")
-
-
-def test_the_last_change_of_version_is_rolled_back_by_a_command(url: str, database: Database) -> None:
-    register_contrary(url)
-    (contrary,) = shares(url)
-    training_id = begun(url, seed=1)
-    training(database).run(training_id)
-    learned = standing(url, training_id).model_version
-    assert shares(url) == {contrary: 0, learned: 100}
-    assert command(url, "models", "rollback") == f"{contrary} has taken over from {learned}.\n"
-    assert shares(url) == {contrary: 100, learned: 0}
-
-
-def test_a_version_on_its_way_is_rolled_back_by_a_command(url: str, database: Database) -> None:
-    register_contrary(url)
-    (contrary,) = shares(url)
-    name = LearningRepository(database).register(
-        begun(url), NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(25, {}))
-    )
-    command(url, "models", "rollback")
-    assert shares(url) == {contrary: 100, name: 0}
-    assert value(url, "SELECT status FROM canaries") == "rolled_back"
 
 
 def cancel(url: str, training_id: UUID) -> None:

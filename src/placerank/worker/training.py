@@ -13,8 +13,10 @@ from placerank.db.learning import NewVersion, Promotion
 from placerank.db.pool import OUTAGES
 from placerank.domain import Problem
 from placerank.model_card import model_card
+from placerank.ranking.bootstrap import metric_intervals
 from placerank.ranking.errors import ModelError, NotEnoughData
 from placerank.ranking.gate import decide
+from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.worker.datasets import dataset_of, learn_from
@@ -111,17 +113,16 @@ class TrainingRun:
         name, champion = self._champion()
         trained = learn_from(answered, dataset, min_lists=self._min_lists, progress=report.set)
         decision = decide(champion, trained.model, trained.held_out, dataset.seed)
+        chances = choice_probabilities(trained.model, trained.held_out)
+        intervals = metric_intervals(*chances, trained.held_out, dataset.seed)
+        figures = explored_figures(champion, trained.model, answered, dataset.seed)
         version = NewVersion(
             kind=trained.model.kind,
             digest=trained.model.digest,
             artifact=trained.model.to_artifact(),
-            metrics=_metrics(trained, decision, name),
-            card=model_card(trained.model, {}),
-            decision={
-                **decision.as_dict(),
-                "champion_version": name,
-                "counterfactual": explored_figures(champion, trained.model, answered, dataset.seed),
-            },
+            metrics=_metrics(trained, decision, name) | {"intervals": intervals},
+            card=model_card(trained.model, intervals),
+            decision={**decision.as_dict(), "champion_version": name, "counterfactual": figures},
             promotion=self._promotion(champion, trained) if decision.passed else None,
             dataset_id=dataset.id,
         )
