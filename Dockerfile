@@ -6,8 +6,8 @@
 FROM python:3.13-slim AS base
 
 # The system that both images run on, without what only builds and installs need. It is copied into an empty image,
-# because what is removed in a layer still takes its space in the layer below. Python's own modules are compiled here:
-# the root file system is read only, so that each start would compile them again.
+# because what is removed in a layer still takes its space in the layer below. No program in it raises its rights, and
+# Python's own modules are compiled: the root file system is read only, so that each start would compile them again.
 FROM base AS system
 RUN set -eu; \
     stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
@@ -16,6 +16,7 @@ RUN set -eu; \
     rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc*; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/* /usr/share/doc /usr/share/info /usr/share/man /usr/share/locale; \
     rm -rf /root/.cache /tmp/*; \
+    find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     echo 'placerank:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd; \
     echo 'placerank:x:10001:' >>/etc/group; \
     python -m compileall -q -j 0 "$stdlib"

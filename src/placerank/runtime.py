@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from placerank.cache.probe import RedisProbe
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
+from placerank.canary import Rules
+from placerank.canary_watch import CanaryWatch
+from placerank.db.canaries import CanaryRepository
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
@@ -90,6 +93,8 @@ class WorkerOptions:
     min_lists: int
     max_lists: int
     lease_s: float
+    exploration: float
+    canary: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class RelayRuntime:
     publisher: Publisher
     relay: Relay
     check_broker: Callable[[], None]
+    watch: CanaryWatch
     sampler: Sampler
 
     @asynccontextmanager
@@ -119,13 +125,16 @@ class RelayRuntime:
         await self.database.open()
         await self.publisher.open()
         checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
-        sampling = asyncio.create_task(self.sampler.run(), name="sampler")
+        along = [
+            asyncio.create_task(self.watch.run(), name="canary watch"),
+            asyncio.create_task(self.sampler.run(), name="sampler"),
+        ]
         try:
             yield
         finally:
-            sampling.cancel()
-            with suppress(asyncio.CancelledError):
-                await sampling
+            for task in along:
+                task.cancel()
+            await asyncio.gather(*along, return_exceptions=True)
             await checking
             await self.publisher.close()
             await self.database.close()
@@ -155,7 +164,7 @@ def api_runtime(settings: Settings, *, cache: ApiCache | None = None, publisher:
 
 def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> RelayRuntime:
     """The relay's parts."""
-    database = async_database(settings, "placerank relay", pool_size=2)
+    database = async_database(settings, "placerank relay", pool_size=3)
     publisher = publisher or AmqpPublisher(settings.broker_url.get_secret_value())
     relay = Relay(
         database,
@@ -165,9 +174,9 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
         lost_after_s=settings.relay.lost_after_s,
         batch=settings.relay.batch,
     )
-    return RelayRuntime(
-        database, publisher, relay, lambda: _check_broker(settings), sampler=_sampler(settings, database, publisher)
-    )
+    watch = CanaryWatch(CanaryRepository(database), _canary_rules(settings), interval_s=settings.canary.interval_s)
+    sampler = _sampler(settings, database, publisher)
+    return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings), watch, sampler)
 
 
 def _sampler(settings: Settings, database: AsyncDatabase, publisher: Publisher) -> Sampler:
@@ -221,6 +230,16 @@ def _worker_options(settings: Settings) -> WorkerOptions:
         min_lists=settings.training.min_lists,
         max_lists=settings.training.max_lists,
         lease_s=settings.training.lease_s,
+        exploration=settings.inference.exploration,
+        canary=_canary_rules(settings),
+    )
+
+
+def _canary_rules(settings: Settings) -> Rules:
+    return Rules(
+        shares=tuple(int(share) for share in settings.canary.shares.split(",")),
+        step_s=settings.canary.step_s,
+        least_answers=settings.canary.least_answers,
     )
 
 

@@ -20,10 +20,10 @@ VALUES = [
     *("--set", "autoscaling.keda.cooldownPeriod=10"),
     *("--set", "autoscaling.behavior.scaleDown.stabilizationWindowSeconds=10"),
     *("--set-json", 'autoscaling.behavior.scaleDown.policies=[{"type":"Percent","value":100,"periodSeconds":5}]'),
-    *("--set", "worker.classes.cpu.targetBacklog=400"),
+    *("--set", "worker.classes.cpu.targetBacklog=200"),
     *("--set", "worker.classes.cpu.maxReplicas=3"),
     *("--set", "worker.classes.cpu.resources.requests.cpu=100m"),
-    *("--set", "worker.classes.cpu.resources.limits.cpu=400m"),
+    *("--set", "worker.classes.cpu.resources.limits.cpu=200m"),
 ]
 
 

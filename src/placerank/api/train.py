@@ -66,6 +66,12 @@ def router(desk: TrainingDesk) -> APIRouter:
         """Say how far a training is, and how good the model that it made."""
         return replies.rendered((await _wait(desk, task_id, min(wait, LONGEST_WAIT_S))).as_dict())
 
+    @routes.delete("/{task_id}", **documentation.TRAIN_CANCEL)
+    async def cancel(task_id: UUID) -> Response:
+        """Cancel what has not finished; a running training ends at its next step."""
+        await desk.trainings.cancel(task_id)
+        return replies.rendered((await _wait(desk, task_id, 0)).as_dict())
+
     return routes
 
 
@@ -79,6 +85,7 @@ def _start(request: Request, settings: bodies.TrainingBody) -> TrainingStart:
         key=key,
         digest=idempotency.digest(TaskType.TRAINING, canonical, None) if key else None,
         traceparent=parameters.traceparent(request),
+        request_id=logs.present("request_id"),
     )
 
 
@@ -86,7 +93,7 @@ async def _commit(desk: TrainingDesk, start: TrainingStart) -> UUID:
     if await desk.trainings.unfinished(_MOST_UNFINISHED) >= _MOST_UNFINISHED:
         raise errors.Overloaded(f"{_MOST_UNFINISHED} trainings are waiting already; try again when one has ended.")
     if await desk.trainings.start(start):
-        desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent, logs.present("request_id"))])
+        desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent, start.request_id)])
         return start.task_id
     # Nothing is stored only where the key is taken, so that it is known now: whoever took it has committed.
     known = await desk.trainings.find_key(start.caller, start.key or "")

@@ -42,6 +42,7 @@ class Start:
             "user_id": self.user_id,
             "deadline_s": self.deadline_s,
             "traceparent": self.traceparent,
+            "request_id": self.request_id,
         }
         return f'{json.dumps(fields)[:-1]}, "traveller": {self.traveller.decode()}}}'
 

@@ -25,6 +25,7 @@ class TrainingStart:
     key: str | None = None
     digest: str | None = None
     traceparent: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class TrainingRepository:
             "key": start.key,
             "digest": start.digest,
             "traceparent": start.traceparent,
+            "request_id": start.request_id,
         }
         return bool(await self._database.fetch("start_training", params))
 
@@ -81,6 +83,10 @@ class TrainingRepository:
         """The task and the digest of the body that an idempotency key stands for."""
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
+
+    async def cancel(self, task_id: UUID) -> None:
+        """Cancel what has not finished."""
+        await self._database.fetch("cancel_training", {"id": task_id})
 
     async def standing(self, task_id: UUID) -> TrainingStanding | None:
         """Where a training stands."""

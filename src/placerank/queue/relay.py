@@ -106,7 +106,7 @@ class Relay:
             rows = await transaction.fetch(take, {**params, "batch": self._batch})
             if not rows:
                 return 0
-            messages = [TaskMessage(queue, row["id"], row["traceparent"]) for row in rows]
+            messages = [TaskMessage(queue, row["id"], row["traceparent"], row["request_id"]) for row in rows]
             confirmed = await self._publisher.publish(messages, confirm_s=_CONFIRM_S)
             await transaction.fetch(_STATEMENTS[queue].set_published, {"ids": confirmed})
         RELAYED.labels(queue.name, reason).inc(len(confirmed))

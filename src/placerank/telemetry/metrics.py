@@ -82,6 +82,8 @@ MODELS_VERSION = Gauge("placerank_models_version", "Version of the set of models
 TRAINING_PROGRESS = Gauge("placerank_training_progress_ratio", "How far the training of this worker is.")
 TRAINING_DURATION = Histogram("placerank_training_duration_seconds", "Trainings that ended.", buckets=_TRAINING_S)
 
+CANARIES = Counter("placerank_canaries_total", "Versions on their way that arrived or were taken back.", ["result"])
+
 # PostgreSQL and Redis, as each process meets them.
 STATEMENT_DURATION = Histogram(
     "placerank_database_statement_duration_seconds", "Statements by name.", ["statement"], buckets=_WORK_S
@@ -120,6 +122,8 @@ SAMPLED = Gauge("placerank_sampled_timestamp_seconds", "When a part of the syste
 
 for _code in PROBLEMS:
     FAILED.labels(_code)
+for _result in ("promoted", "rolled_back"):
+    CANARIES.labels(_result)
 
 
 @cache

@@ -5,7 +5,7 @@ WITH given AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset(:rows::json) AS g (
         id uuid, caller text, key text, digest text, identity text, user_id text, deadline_s double precision,
-        traceparent text, traveller json
+        traceparent text, request_id text, traveller json
     )
     WHERE EXISTS (SELECT FROM locations WHERE removed_at IS NULL)
 ),
@@ -38,8 +38,8 @@ new_users AS (
     )
 ),
 new_inferences AS (
-    INSERT INTO inferences (id, user_id, deadline_at, traceparent)
-    SELECT id, row_id, now() + deadline_s * interval '1 second', traceparent FROM input
+    INSERT INTO inferences (id, user_id, deadline_at, traceparent, request_id)
+    SELECT id, row_id, now() + deadline_s * interval '1 second', traceparent, request_id FROM input
 ),
 new_events AS (
     INSERT INTO events (task_id, kind) SELECT id, 'started' FROM input
@@ -61,7 +61,7 @@ WHERE id IN (
 
 -- name: take_unpublished
 -- Committed and not confirmed: what the relay publishes. Locked, so that two relays share the work.
-SELECT id, traceparent FROM inferences
+SELECT id, traceparent, request_id FROM inferences
 WHERE finished_at IS NULL AND published_at IS NULL AND created_at < now() - :grace_s * interval '1 second'
 ORDER BY created_at
 LIMIT :batch
@@ -69,7 +69,7 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: take_lost
 -- Published long ago and not finished: with an empty queue nobody has them any more.
-SELECT id, traceparent FROM inferences
+SELECT id, traceparent, request_id FROM inferences
 WHERE finished_at IS NULL AND published_at < now() - :lost_after_s * interval '1 second'
 ORDER BY user_id
 LIMIT :batch
@@ -109,8 +109,8 @@ WITH answer AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset(:rows::json) AS a (
         id uuid, status text, error_code text, error_detail text, model_version text, catalogue_version bigint,
-        candidates integer, revisions bigint[], location_ids integer[], scores double precision[],
-        propensities double precision[]
+        candidates integer, candidates_digest text, explored boolean, revisions bigint[], location_ids integer[],
+        scores double precision[], propensities double precision[]
     )
 ),
 -- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
@@ -130,6 +130,7 @@ UPDATE inferences AS i
 SET
     status = a.status, finished_at = now(), error_code = a.error_code, error_detail = a.error_detail,
     model_version = a.model_version, catalogue_version = a.catalogue_version, candidates = a.candidates,
+    candidates_digest = a.candidates_digest, explored = coalesce(a.explored, false),
     revisions = a.revisions, location_ids = a.location_ids, scores = a.scores, propensities = a.propensities
 FROM answer AS a
 JOIN unfinished ON unfinished.id = a.id
