@@ -65,11 +65,11 @@ class Children:
         ignore_signals()
         self._end()
 
-    def start(self, name: str, argv: Sequence[str]) -> int:
-        """Starts a process; returns its id."""
+    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+        """Starts a process, with more environment where it needs some; returns its id."""
         process = subprocess.Popen(
             argv,
-            env=self._environment,
+            env={**self._environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

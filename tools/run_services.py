@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tools import services
 from tools.children import ChildEndedError, Children, Stopped, stop_on_signals
+from tools.services.private import free_port
 
 from placerank import addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 STATE = Path(__file__).resolve().parents[1] / ".run" / "services.json"
 READY_S = 120.0
+METRICS_PORT = "PLACERANK_TELEMETRY__METRICS_PORT"
 TRAVELLER = {
     "name": "Ada",
     "people_num": 2,
@@ -72,7 +74,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _environment(found: services.Services) -> dict[str, str]:
     """The addresses, the management interface's too where it is known: the relay then checks the broker."""
     management = {"PLACERANK_BROKER__MANAGEMENT_URL": found.management_url} if found.management_url else {}
-    return found.environment() | management
+    # Lines for people: what is between is a pipe, and nobody reads it but they.
+    readable = {} if "PLACERANK_TELEMETRY__LOG_FORMAT" in os.environ else {"PLACERANK_TELEMETRY__LOG_FORMAT": "text"}
+    return found.environment() | management | readable
 
 
 def _run(options: argparse.Namespace, found: services.Services, children: Children) -> NoReturn:
@@ -80,11 +84,12 @@ def _run(options: argparse.Namespace, found: services.Services, children: Childr
     children.run("migrate", [*command, "migrate"])
     if places := _catalogue(found.database_url):
         children.run("places", [*command, "places", *places])
+    metrics = {name: free_port() for name in _processes(port)}
     for name, arguments in _processes(port).items():
-        children.start(name, [*command, *arguments])
+        children.start(name, [*command, *arguments], {METRICS_PORT: str(metrics[name])})
     _wait_until_ready(f"http://127.0.0.1:{port}", children)
-    _write_state(options.state, port, found, children)
-    _introduce(port, found, children)
+    _write_state(options.state, port, found, children, metrics)
+    _introduce(port, found, children, metrics)
     while True:
         children.check()
         time.sleep(0.2)
@@ -123,11 +128,14 @@ def _wait_until_ready(url: str, children: Children) -> None:
     raise ChildEndedError(f"{url}/healthz/ready did not answer 200 within {READY_S:.0f} s.")
 
 
-def _write_state(path: Path, port: int, found: services.Services, children: Children) -> None:
+def _write_state(
+    path: Path, port: int, found: services.Services, children: Children, metrics: Mapping[str, int]
+) -> None:
     """For benchmarks. ``roots`` are what to measure below: a service's helper processes come and go."""
     kept = {name: root for name in services.NAMES if (root := found.root_pid(name))}
     state = {
         "url": f"http://127.0.0.1:{port}",
+        "metrics": {name: _metrics_url(metrics_port) for name, metrics_port in metrics.items()},
         "addresses": {**found.environment(), "RABBITMQ_MANAGEMENT_URL": found.management_url},
         "pids": {**{name: [pid] for name, pid in children.pids().items()}, **{name: found.pids(name) for name in kept}},
         "roots": {**children.pids(), **kept},
@@ -137,9 +145,13 @@ def _write_state(path: Path, port: int, found: services.Services, children: Chil
     path.write_text(json.dumps(state, indent=2) + "\n")
 
 
-def _introduce(port: int, found: services.Services, children: Children) -> None:
+def _metrics_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/metrics"
+
+
+def _introduce(port: int, found: services.Services, children: Children, metrics: Mapping[str, int]) -> None:
     for name, pid in children.pids().items():
-        print(f"{name:>12}  pid {pid}")
+        print(f"{name:>12}  pid {pid}, metrics at {_metrics_url(metrics[name])}")
     for name, url in zip(services.NAMES, (found.database_url, found.broker_url, found.cache_url), strict=True):
         print(f"{name:>12}  {addresses.hide_password(url)}{' (started here)' if found.owned(name) else ''}")
     print(f"\nThe API answers at http://127.0.0.1:{port} (documentation: /docs). Try:\n")

@@ -20,6 +20,7 @@ from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
 from placerank.db.system import SystemRepository
+from placerank.overview import Overseer
 from placerank.queue import check
 from placerank.queue.outbox import Outbox
 from placerank.queue.publisher import AmqpPublisher
@@ -177,6 +178,27 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
     watch = CanaryWatch(CanaryRepository(database), _canary_rules(settings), interval_s=settings.canary.interval_s)
     sampler = _sampler(settings, database, publisher)
     return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings), watch, sampler)
+
+
+def addresses_of(settings: Settings) -> tuple[str, str, str, str]:
+    """The addresses of database, broker, cache and the broker's management API, for who checks them."""
+    found = (settings.database_url, settings.broker_url, settings.backend_url, settings.broker.management_url)
+    return tuple(url.get_secret_value() for url in found)  # type: ignore[return-value]
+
+
+@asynccontextmanager
+async def overseer(settings: Settings) -> AsyncIterator[Overseer]:
+    """Who looks at the whole, for people; nothing is waited for."""
+    database = async_database(settings, "placerank status", pool_size=1)
+    publisher = AmqpPublisher(settings.broker_url.get_secret_value())
+    probe = RedisProbe(settings.backend_url.get_secret_value(), timeout_s=settings.cache.timeout_s)
+    await database.open()
+    await publisher.open()
+    try:
+        yield Overseer(SystemRepository(database), publisher, probe.look)
+    finally:
+        await publisher.close()
+        await database.close()
 
 
 def _sampler(settings: Settings, database: AsyncDatabase, publisher: Publisher) -> Sampler:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from placerank.errors import DatabaseUnavailable
-from placerank.queue import topology
+from placerank.overview import QUEUES
 from placerank.queue.check import BrokerNotChecked
 from placerank.telemetry import metrics
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUEUES: Final = (*(queue.name for queue in topology.WORK_QUEUES), topology.DEAD_LETTER_QUEUE)
 _STATUSES: Final = ("PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED")
 
 

@@ -27,6 +27,8 @@ _COMMANDS: Final = {
     "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
     "dead-letters": ("placerank.cli.dead_letters:dead_letters", "Tasks that failed for good: list, replay, purge."),
     "prune": ("placerank.cli.operations:prune", "Removes what is older than an age."),
+    "status": ("placerank.cli.status:status", "Queue, workers, rates, versions and health: live with --watch."),
+    "doctor": ("placerank.cli.doctor:doctor", "Checks settings and services, and says what to do."),
     "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
 }
 

@@ -1,0 +1,66 @@
+"""The checks of ``placerank doctor``: one after the other, each with what to do where it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placerank.cache import redis
+from placerank.db.migrate import lacking
+from placerank.db.schema import HEAD
+from placerank.queue import check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from placerank.overview import Overview
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was checked; ``problem`` is a sentence, none where all is well, and ``remedy`` says what to do."""
+
+    subject: str
+    problem: str | None = None
+    remedy: str = ""
+
+
+def connections(database_url: str, broker_url: str, cache_url: str, management_url: str) -> Iterator[Finding]:
+    """Whether the services take our credentials and have what we need of them."""
+    problem = lacking(database_url)
+    remedy = "Check DATABASE_URL, or run: placerank migrate."
+    yield Finding(f"PostgreSQL is reached and at schema {HEAD}", problem, remedy)
+    problem = check.refused(broker_url)
+    yield Finding(
+        "RabbitMQ takes user and password", problem, "Check CELERY_BROKER_URL and PLACERANK_BROKER__PASSWORD."
+    )
+    problem = redis.refused(cache_url)
+    yield Finding("Redis takes user and password", problem, "Check CELERY_BACKEND_URL and PLACERANK_CACHE__PASSWORD.")
+    yield from _definitions(management_url, broker_url)
+
+
+def _definitions(management_url: str, broker_url: str) -> Iterator[Finding]:
+    subject = "RabbitMQ has queues, bindings and policies"
+    if not management_url:
+        yield Finding(f"{subject} (not looked at: PLACERANK_BROKER__MANAGEMENT_URL is not set)")
+        return
+    try:
+        missing = check.missing(management_url, broker_url)
+    except check.BrokerNotChecked as error:
+        yield Finding(subject, str(error), "Check PLACERANK_BROKER__MANAGEMENT_URL and the user's tags.")
+        return
+    remedy = "Import what placerank broker-definitions writes."
+    yield Finding(subject, " ".join(missing) or None, remedy)
+
+
+def system(seen: Overview) -> Iterator[Finding]:
+    """Whether the whole does what it is there for."""
+    answers = {"PostgreSQL": seen.figures, "RabbitMQ": seen.queues, "Redis": seen.cache}
+    for name, found in answers.items():
+        problem = None if found else "It does not answer."
+        yield Finding(f"{name} answers", problem, "Start it, or check its address and the way there.")
+    told = [one for one in seen.problems if "does not answer" not in one]
+    for problem in told:
+        yield Finding("The system gets on with its work", problem, "docs/runbooks has a page for each alert about it.")
+    if not told:
+        yield Finding("The system gets on with its work")
