@@ -78,6 +78,11 @@ class Observed(Cluster):
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, range(count)))
 
+    def ask(self, count: int, threads: int = 16) -> None:
+        """So many travellers ask and do not wait."""
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda _: self.api.start(), range(count)))
+
     def work_for_everything(self) -> None:
         """Besides answers: cancellations, deadlines passed, bad requests, a training, work for the relay."""
         self.travel(200)

@@ -58,8 +58,8 @@ def prometheus(cluster: Observed) -> Iterator[Prometheus]:
 
 def test_counters_are_the_rows(cluster: Observed, prometheus: Prometheus) -> None:
     cluster.work_for_everything()
-    cluster.travel(COUNT)
-    eventually(lambda: not cluster.rows("SELECT FROM inferences WHERE finished_at IS NULL"), 60)
+    cluster.ask(COUNT)
+    eventually(lambda: not cluster.rows("SELECT id FROM inferences WHERE finished_at IS NULL LIMIT 1"), 120)
     for expression, query in COUNTED.items():
         (row,) = cluster.rows(query)
         (stored,) = row.values()

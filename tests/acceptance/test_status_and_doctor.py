@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from tests.acceptance.harness import PLACERANK, clean_environment, command, eventually
 from tests.integration.support import start_of, store, thread_database
@@ -66,14 +67,12 @@ def test_a_healthy_system_is_shown_with_its_figures(environment: dict[str, str])
 def test_what_waits_too_long_is_unhealthy(environment: dict[str, str]) -> None:
     fill(environment)
     (task_id,) = store(environment["DATABASE_URL"], [start_of()])
-    import psycopg
-
     with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("UPDATE inferences SET created_at = now() - interval '5 minutes' WHERE id = %s", (task_id,))
     found = command("status", environment=environment)
     assert found.returncode == 1
-    assert "The oldest inference has waited 300 s" in found.stdout
-    assert "unpublished for 300 s" in found.stdout
+    assert re.search(r"The oldest inference has waited 3\d\d s", found.stdout)
+    assert re.search(r"unpublished for 3\d\d s", found.stdout)
 
 
 @pytest.mark.parametrize(
