@@ -35,9 +35,8 @@ def prometheus() -> Callable[[str], list[dict[str, Any]]]:
     root = f"/api/v1/namespaces/{place}/services/prometheus-operated:9090/proxy/api/v1/query?query="
 
     def ask(expression: str) -> list[dict[str, Any]]:
-        result: list[dict[str, Any]] = json.loads(run("kubectl", "get", "--raw", root + quote(expression)))["data"][
-            "result"
-        ]
+        reply = json.loads(run("kubectl", "get", "--raw", root + quote(expression)))
+        result: list[dict[str, Any]] = reply["data"]["result"]
         return result
 
     return ask
