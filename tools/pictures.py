@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _MARGIN = 460, 210, 14
 _PLOT = (58, 30, 388, 112)  # x, y, width, height
-_STEPS = 60
+_STEPS = 120
+#: What is left of two sums that are the same.
+_NOTHING = 1e-9
 _MOST_SERIES = 8
 _COLOURS = ("#3b6fb6", "#d1495b", "#2e8b57", "#e09f3e", "#7b5ea7", "#4aa3a2", "#8c6d46", "#6b7280")
 _UNITS = {"s": "s", "bytes": "B", "percentunit": "%", "reqps": "/s", "ops": "/s"}
@@ -67,7 +69,8 @@ def _name(legend: str, labels: dict[str, Any]) -> str:
 
 def _panel(panel: Panel, series: Sequence[Series], start: float, end: float) -> str:
     x, y, width, height = _PLOT
-    most = max((value for _, points in series for _, value in points), default=0) or 1
+    most = max((value for _, points in series for _, value in points), default=0)
+    most = most if most > _NOTHING else 1
     parts = [
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" rx="4" fill="#fff" stroke="#d8dce2"/>',
         f'<text x="12" y="20" font-size="13" font-weight="600">{html.escape(panel.title)}</text>',

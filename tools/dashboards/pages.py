@@ -195,7 +195,7 @@ MODELS = Dashboard(
             "short",
             (
                 q(f"max({of('placerank_catalogue_places')})", "places"),
-                q(f"max by (pod) ({of('placerank_catalogue_version')})", "version at {{pod}}"),
+                q(f"max by (pod) ({of('placerank_catalogue_version')}) > 0", "version at {{pod}}"),
             ),
         ),
     ),

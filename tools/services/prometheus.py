@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -33,6 +34,7 @@ class Prometheus:
     ) -> None:
         """``targets`` are job by job an address, ``host:port``, and labels."""
         port = free_port()
+        self.started_at = time.time()
         self.url = f"http://{LOOPBACK}:{port}"
         argv = [
             *(binary, "--config.file={folder}/prometheus.json", "--storage.tsdb.path={folder}/data"),

@@ -165,7 +165,7 @@ class AmqpPublisher:
             if told_to_end():
                 return
             log.info("broker: connected")
-            BROKER_CONNECTED.set(1)
+            BROKER_CONNECTED.labels("publisher").set(1)
             attempt = 0
             await closed.wait()
             log.warning("broker: the connection was lost")
@@ -185,7 +185,7 @@ class AmqpPublisher:
         return closed
 
     async def _disconnect(self) -> None:
-        BROKER_CONNECTED.set(0)
+        BROKER_CONNECTED.labels("publisher").set(0)
         connection, self._connection, self._channel, self._wire = self._connection, None, None, None
         if connection is not None:
             with contextlib.suppress(*_BROKER_ERRORS):

@@ -59,7 +59,7 @@ PUBLISH_DURATION = Histogram(
     "placerank_publish_duration_seconds", "From sending a flight to its last confirm.", buckets=_WORK_S
 )
 CONFIRMS_IN_FLIGHT = Gauge("placerank_confirms_in_flight", "Messages sent and not confirmed yet.")
-BROKER_CONNECTED = Gauge("placerank_broker_connected", "Whether this process can publish.")
+BROKER_CONNECTED = Gauge("placerank_broker_connected", "Whether this process can publish.", ["connection"])
 RELAYED = Counter("placerank_relayed_total", "Messages published by the relay, by why.", ["queue", "reason"])
 QUEUE_WAIT = Histogram("placerank_queue_wait_seconds", "From the commit to the batch.", buckets=_WAIT_S)
 
