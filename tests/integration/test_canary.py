@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.integration.support import opened, rows, shown, start_of, store, thread_database, value, with_places
 
 from placerank.canary import Action, Expected, Rules
@@ -94,8 +95,13 @@ def ended(url: str) -> tuple[str, str]:
     return row["status"], row["reason"]
 
 
+def counted(result: str) -> float:
+    """As Prometheus reads it."""
+    return REGISTRY.get_sample_value("placerank_canaries_total", {"result": result}) or 0.0
+
+
 def test_it_goes_from_step_to_step_until_it_serves_all(url: str, database: Database) -> None:
-    seen = []
+    seen, before = [], counted("promoted")
     for _ in range(3):
         assert look(url) is Action.WAIT
         both_serve(url, database)
@@ -105,6 +111,7 @@ def test_it_goes_from_step_to_step_until_it_serves_all(url: str, database: Datab
         seen.append(shares(url))
     assert seen == [{OLD: 75, NEW: 25}, {OLD: 50, NEW: 50}, {OLD: 0, NEW: 100}]
     assert ended(url)[0] == "promoted"
+    assert counted("promoted") == before + 1
     assert look(url) is None
 
 
@@ -117,7 +124,9 @@ def test_each_step_takes_its_time(url: str, database: Database) -> None:
 def test_failures_take_it_back(url: str, database: Database) -> None:
     both_serve(url, database)
     serve(url, database, NEW, count=0, failures=20, choices=0, top=0.5)
+    before = counted("rolled_back")
     assert look(url) is Action.ROLL_BACK
+    assert counted("rolled_back") == before + 1
     assert shares(url) == {OLD: 100, NEW: 0}
     status, reason = ended(url)
     assert status == "rolled_back"

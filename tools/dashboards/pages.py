@@ -191,6 +191,12 @@ MODELS = Dashboard(
             (q(sum_by("model_version", rate("placerank_results_stored_total")), "{{model_version}}"),),
         ),
         Panel(
+            "Versions on their way",
+            "short",
+            (q(sum_by("result", of("placerank_canaries_total")), "{{result}}"),),
+            "Canaries that arrived at all travellers, and such as were taken back.",
+        ),
+        Panel(
             "Catalogue",
             "short",
             (
