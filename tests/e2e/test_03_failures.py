@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.harness import eventually
-from tests.e2e.conftest import VALUES
+from tests.e2e.conftest import SLOW, VALUES
 from tests.e2e.kubernetes import API, INFERENCE, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
 from tests.e2e.load import Stream, burst
 from tests.e2e.test_02_scaling import backlog, everything_done_once
