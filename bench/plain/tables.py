@@ -1,0 +1,60 @@
+"""The plain service's tables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from functools import cache
+
+from sqlalchemy import JSON, Engine, ForeignKey, create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from placerank import synthetic
+from placerank.domain import Place, Traveller
+
+PLACES = 210
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    traveller: Mapped[dict[str, object]] = mapped_column(JSON)
+
+
+class Inference(Base):
+    __tablename__ = "inferences"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    choice: Mapped[int | None]
+
+
+class Result(Base):
+    __tablename__ = "results"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    inference_id: Mapped[str] = mapped_column(index=True)
+    location_id: Mapped[int]
+    position: Mapped[int]
+    score: Mapped[float]
+
+
+@cache
+def engine() -> Engine:
+    """The pool of this process."""
+    return create_engine(os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
+
+
+def places() -> list[Place]:
+    """The demo catalogue."""
+    return synthetic.places(PLACES, seed=1)
+
+
+def as_json(traveller: Traveller) -> dict[str, object]:
+    """A traveller as plain data."""
+    return {**asdict(traveller), "time_arrival": traveller.time_arrival.isoformat()}
