@@ -9,7 +9,6 @@ from functools import cache
 from sqlalchemy import JSON, Engine, ForeignKey, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from placerank import synthetic
 from placerank.domain import Place, Traveller
 
 PLACES = 210
@@ -52,6 +51,8 @@ def engine() -> Engine:
 
 def places() -> list[Place]:
     """The demo catalogue."""
+    from placerank import synthetic
+
     return synthetic.places(PLACES, seed=1)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from bench.plain.tables import Result, engine, places
 from celery import Celery
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from placerank.domain import Traveller
-from placerank.ranking.catalogue import PlaceTable
-from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+
+if TYPE_CHECKING:
+    from placerank.ranking.scorer import Scorer
 
 app = Celery("plain", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BACKEND_URL"])
 app.conf.task_default_queue = "plain"
@@ -27,7 +26,13 @@ _traveller = TypeAdapter(Traveller)
 
 @cache
 def scorer() -> Scorer:
-    """The model of this process, loaded once."""
+    """The model of this process, loaded once; the API, which imports this module too, never does."""
+    import torch
+
+    from placerank.ranking.catalogue import PlaceTable
+    from placerank.ranking.prior import prior
+    from placerank.ranking.scorer import Scorer
+
     torch.set_num_threads(1)
     return Scorer(prior(), PlaceTable.from_places(1, places()))
 
