@@ -18,7 +18,7 @@ from placerank import addresses
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_STARTS_WITHIN_S: Final = 180.0
+_STARTS_WITHIN_S: Final = 90.0
 _PLAIN_DATABASE: Final = "placerank_bench_plain"
 _PLAIN_CACHE: Final = "/1"
 _SERVICES: Final = ("postgresql", "rabbitmq", "redis")

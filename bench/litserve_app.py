@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import litserve
 import torch
-from bench.plain.tables import places
-from pydantic import TypeAdapter
+from bench.plain.tables import places, traveller_of
 
-from placerank.domain import Traveller
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
@@ -19,10 +17,10 @@ from placerank.ranking.scorer import Scorer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from placerank.domain import Traveller
     from placerank.ranking.scorer import Ranking
 
 _BATCH = 64
-_traveller = TypeAdapter(Traveller)
 
 
 class Ranker(litserve.LitAPI):  # type: ignore[misc]
@@ -34,7 +32,7 @@ class Ranker(litserve.LitAPI):  # type: ignore[misc]
         self._places = [asdict(place) for place in places()]
 
     def decode_request(self, request: dict[str, Any]) -> Traveller:
-        return _traveller.validate_python(request)
+        return traveller_of(request)
 
     def batch(self, inputs: list[Traveller]) -> list[Traveller]:
         return inputs

@@ -8,13 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from bench.plain import tasks
-from bench.plain.tables import Base, Inference, User, as_json, engine
+from bench.plain.tables import Base, Inference, User, engine
 from celery.result import AsyncResult
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from placerank.domain import Traveller
+from placerank.api.bodies import TravellerBody
 
 
 class Selection(BaseModel):
@@ -32,15 +32,15 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/inference/start")
-def start(traveller: Traveller) -> dict[str, str]:
-    task_id = str(uuid4())
+def start(body: TravellerBody) -> dict[str, str]:
+    task_id, traveller = str(uuid4()), body.model_dump(mode="json")
     with Session(engine()) as session:
-        user = User(traveller=as_json(traveller))
+        user = User(traveller=traveller)
         session.add(user)
         session.flush()
         session.add(Inference(id=task_id, user_id=user.id))
         session.commit()
-    tasks.rank.apply_async((as_json(traveller),), task_id=task_id)
+    tasks.rank.apply_async((traveller,), task_id=task_id)
     return {"task_id": task_id, "status": "PENDING", "type": "inference"}
 
 

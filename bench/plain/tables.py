@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from datetime import date
 from functools import cache
+from typing import Any
 
 from sqlalchemy import JSON, Engine, ForeignKey, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from placerank.domain import Place, Traveller
+from placerank.domain import TRAVELLER_FIELDS, Place, Traveller
 
 PLACES = 210
 
@@ -56,6 +57,8 @@ def places() -> list[Place]:
     return synthetic.places(PLACES, seed=1)
 
 
-def as_json(traveller: Traveller) -> dict[str, object]:
-    """A traveller as plain data."""
-    return {**asdict(traveller), "time_arrival": traveller.time_arrival.isoformat()}
+def traveller_of(body: dict[str, Any]) -> Traveller:
+    """A traveller from plain data."""
+    values = {name: body[name] for name in TRAVELLER_FIELDS}
+    arrival = date.fromisoformat(body["time_arrival"])
+    return Traveller(**{**values, "people_age": tuple(body["people_age"]), "time_arrival": arrival})

@@ -7,12 +7,9 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bench.plain.tables import Result, engine, places
+from bench.plain.tables import Result, engine, places, traveller_of
 from celery import Celery
-from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
-
-from placerank.domain import Traveller
 
 if TYPE_CHECKING:
     from placerank.ranking.scorer import Scorer
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
 app = Celery("plain", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BACKEND_URL"])
 app.conf.task_default_queue = "plain"
 app.conf.task_acks_late = True
-
-_traveller = TypeAdapter(Traveller)
 
 
 @cache
@@ -41,7 +36,7 @@ def scorer() -> Scorer:
 def rank(self: Any, traveller: dict[str, Any]) -> list[dict[str, Any]]:
     """Score every place, store every score, return the best ten."""
     found = scorer()
-    (ranking,) = found.rank([_traveller.validate_python(traveller)], len(found.table))
+    (ranking,) = found.rank([traveller_of(traveller)], len(found.table))
     ranked = list(zip(ranking.scores, (found.table.place(row) for row in ranking.rows), strict=True))
     with Session(engine()) as session:
         session.add_all(
