@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _POLL_S: Final = 0.01
+_WARM_UP_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         ours = stack.enter_context(server_of(options))
         turns = _turns(options, ours, stack)
+        for turn in turns:
+            _take(turn, _WARM_UP_S)
         rounds = [[_take(turn, options.seconds) for turn in turns] for _ in range(options.rounds)]
     report = {
         "machine": {"cores": os.cpu_count(), "load_before": os.getloadavg()[2]},
