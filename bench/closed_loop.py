@@ -249,7 +249,7 @@ def server_of(options: argparse.Namespace) -> Iterator[Server]:
     elif options.url:
         yield Server(options.url, {})
     else:
-        with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder, _started(Path(folder)) as state:
+        with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder, started(Path(folder)) as state:
             yield _read(state, None)
 
 
@@ -259,7 +259,7 @@ def _read(state: Path, url: str | None) -> Server:
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[Path]:
+def started(folder: Path) -> Iterator[Path]:
     state, log = folder / "services.json", folder / "log"
     command = [sys.executable, "-m", "tools.run_services", "--state", str(state)]
     print("Starting PostgreSQL, RabbitMQ, Redis, the API, the relay and both workers …", flush=True)
