@@ -11,6 +11,7 @@ import json
 import os
 import statistics
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.client import Target
 from bench.closed_loop import OUT, STATE, Server, measure, numbers, run, server_of
-from bench.contestants import litserve, plain
+from bench.contestants import Contestant, litserve, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Turn:
     """What one of them does in each round."""
 
     name: str
-    server: Server
+    contestant: Contestant
     target: Target
     travellers: int
 
@@ -73,22 +74,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _turns(options: argparse.Namespace, ours: Server, stack: ExitStack) -> list[Turn]:
     baseline, comparator = stack.enter_context(plain(ours)), stack.enter_context(litserve())
-    loops = [("placerank", ours), ("plain", baseline)]
+    own = Contestant(ours)
     turns = [
-        Turn(name, server, Target.of(server.url, poll_s=_POLL_S), travellers)
+        Turn(name, contestant, Target.of(contestant.server.url, poll_s=_POLL_S), travellers)
         for travellers in options.loops
-        for name, server in loops
+        for name, contestant in (("placerank", own), ("plain", baseline))
     ]
     for travellers in options.calls:
         call = Target.of(ours.url, poll_s=_POLL_S, wait=True, once=True)
-        turns.append(Turn("placerank", ours, call, travellers))
-        call = Target.of(comparator.url, poll_s=_POLL_S, wait=True, once=True, path="/predict")
+        turns.append(Turn("placerank", own, call, travellers))
+        call = Target.of(comparator.server.url, poll_s=_POLL_S, wait=True, once=True, path="/predict")
         turns.append(Turn("litserve", comparator, call, travellers))
     return turns
 
 
 def _take(turn: Turn, seconds: float) -> dict[str, Any]:
-    return run(measure(turn.server, turn.target, turn.travellers, seconds)).report()
+    with turn.contestant.awake():
+        return run(measure(turn.contestant.server, turn.target, turn.travellers, seconds)).report()
 
 
 def _median(turn: Turn, taken: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def _median(turn: Turn, taken: Sequence[dict[str, Any]]) -> dict[str, Any]:
             name: round(statistics.median(found["cpu_ms_per_loop"][name] for found in taken), 3) for name in processes
         },
         "rss_mib": taken[-1]["rss_mib"],
-        "errors": sum(sum(found["errors"].values()) for found in taken),
+        "errors": dict(sum((Counter(found["errors"]) for found in taken), Counter())),
         "each_loops_per_s": [found["loops_per_s"] for found in taken],
     }
 
@@ -124,9 +126,12 @@ def _print(report: dict[str, Any]) -> None:
     for found in report["runs"]:
         cells = (
             *(found["server"], found["mode"], found["travellers"], found["loops_per_s"]),
-            *(found["p50_ms"], found["p99_ms"], f"{found['cpu_ms_per_loop']['sum']:.2f}", found["errors"]),
+            *(found["p50_ms"], found["p99_ms"], f"{found['cpu_ms_per_loop']['sum']:.2f}"),
+            sum(found["errors"].values()),
         )
         print(" ".join(f"{cell:>10}" for cell in cells))
+        for kind, count in found["errors"].items():
+            print(f"{'':>12}{count} x {kind}")
     for name, ratio in report["ratios"].items():
         print(f"{ratio:>10.2f}  {name}")
 

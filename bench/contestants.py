@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -24,8 +26,29 @@ _PLAIN_CACHE: Final = "/1"
 _SERVICES: Final = ("postgresql", "rabbitmq", "redis")
 
 
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server that stands still unless it is its turn: LitServe's idle processes take half a core from the others."""
+
+    server: Server
+    groups: tuple[int, ...] = ()
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Its turn."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for group in self.groups:
+            os.killpg(group, number)
+
+
 @contextmanager
-def plain(ours: Server) -> Iterator[Server]:
+def plain(ours: Server) -> Iterator[Contestant]:
     """The plain FastAPI and Celery build: an API process, and a worker process for each core."""
     with ExitStack() as stack:
         environment = stack.enter_context(_plain_addresses(ours.addresses))
@@ -41,17 +64,17 @@ def plain(ours: Server) -> Iterator[Server]:
         services = {name: root for name, root in ours.roots.items() if name in _SERVICES}
         server = Server(f"http://127.0.0.1:{port}", {"api": api, "inference": inference, **services})
         _wait_for(f"{server.url}/openapi.json")
-        yield server
+        yield Contestant(server, (api, inference))
 
 
 @contextmanager
-def litserve() -> Iterator[Server]:
+def litserve() -> Iterator[Contestant]:
     """LitServe with one worker: the ranking alone."""
     port = free_port()
     with _process(["bench.litserve_app", str(port)], {}) as pid:
         server = Server(f"http://127.0.0.1:{port}", {"api": pid})
         _wait_for(f"{server.url}/health")
-        yield server
+        yield Contestant(server, (pid,))
 
 
 @contextmanager
@@ -74,7 +97,7 @@ def _plain_addresses(ours: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _process(module: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
-    """A Python module as a process in a group of its own; the group is ended."""
+    """A Python module as a process in a group of its own, all of which is ended: LitServe's leave children behind."""
     process = subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=ROOT,
@@ -82,16 +105,13 @@ def _process(module: Sequence[str], environment: Mapping[str, str]) -> Iterator[
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield process.pid
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(url: str) -> None:
