@@ -6,8 +6,8 @@
 FROM python:3.13-slim AS base
 
 # The system that both images run on, without what only builds and installs need. It is copied into an empty image,
-# because what is removed in a layer still takes its space in the layer below. Python's own modules are compiled here:
-# the root file system is read only, so that each start would compile them again.
+# because what is removed in a layer still takes its space in the layer below. No program in it raises its rights, and
+# Python's own modules are compiled: the root file system is read only, so that each start would compile them again.
 FROM base AS system
 RUN set -eu; \
     stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
@@ -16,6 +16,7 @@ RUN set -eu; \
     rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc*; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/* /usr/share/doc /usr/share/info /usr/share/man /usr/share/locale; \
     rm -rf /root/.cache /tmp/*; \
+    find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     echo 'placerank:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd; \
     echo 'placerank:x:10001:' >>/etc/group; \
     python -m compileall -q -j 0 "$stdlib"
@@ -36,16 +37,6 @@ ENV VIRTUAL_ENV=/opt/venv \
 FROM build AS api-dependencies
 COPY requirements/api.txt requirements/
 RUN uv pip install --require-hashes -r requirements/api.txt && rm -f /opt/venv/.lock
-
-# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
-# finds everything there that it shares with them.
-FROM build AS worker-dependencies
-COPY requirements/worker.txt requirements/
-RUN uv pip install --require-hashes -r requirements/worker.txt
-COPY requirements/torch.txt requirements/
-ARG TORCH_INDEX
-RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-    && rm -f /opt/venv/.lock
 
 # The code as it lies in /opt/venv, and nothing else.
 FROM build AS package
@@ -81,6 +72,21 @@ LABEL org.opencontainers.image.title="placerank api" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
+# For `skaffold dev`: the same, from a writable copy of the code that starts again when a file of it changes.
+FROM api AS api-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
+# finds everything there that it shares with them.
+FROM build AS worker-dependencies
+COPY requirements/worker.txt requirements/
+RUN uv pip install --require-hashes -r requirements/worker.txt
+COPY requirements/torch.txt requirements/
+ARG TORCH_INDEX
+RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && rm -f /opt/venv/.lock
+
 FROM runtime AS worker
 COPY --from=worker-dependencies /opt/venv /opt/venv
 COPY --from=package /package/ /
@@ -90,3 +96,10 @@ LABEL org.opencontainers.image.title="placerank worker" \
       org.opencontainers.image.description="The inference and training workers of placerank, with torch." \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+FROM worker AS worker-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# Without a target: the API.
+FROM api

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -133,3 +134,13 @@ def new_task_id() -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
+
+
+def first_task_id(at: datetime) -> UUID:
+    """The least id that a task started at this time can have."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
+
+
+def started_at(task_id: UUID) -> datetime:
+    """When a task of :func:`new_task_id` was started, to the millisecond."""
+    return datetime.fromtimestamp((task_id.int >> 80) / 1000, tz=UTC)

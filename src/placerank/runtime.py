@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
+from placerank.canary import Rules
+from placerank.canary_watch import CanaryWatch
+from placerank.db.canaries import CanaryRepository
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
@@ -87,6 +90,8 @@ class WorkerOptions:
     min_lists: int
     max_lists: int
     lease_s: float
+    exploration: float
+    canary: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ class RelayRuntime:
     publisher: Publisher
     relay: Relay
     check_broker: Callable[[], None]
+    watch: CanaryWatch
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -115,9 +121,13 @@ class RelayRuntime:
         await self.database.open()
         await self.publisher.open()
         checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
+        watching = asyncio.create_task(self.watch.run(), name="canary watch")
         try:
             yield
         finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
             await checking
             await self.publisher.close()
             await self.database.close()
@@ -147,7 +157,7 @@ def api_runtime(settings: Settings, *, cache: ApiCache | None = None, publisher:
 
 def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> RelayRuntime:
     """The relay's parts."""
-    database = async_database(settings, "placerank relay", pool_size=2)
+    database = async_database(settings, "placerank relay", pool_size=3)
     publisher = publisher or AmqpPublisher(settings.broker_url.get_secret_value())
     relay = Relay(
         database,
@@ -157,7 +167,8 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
         lost_after_s=settings.relay.lost_after_s,
         batch=settings.relay.batch,
     )
-    return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings))
+    watch = CanaryWatch(CanaryRepository(database), _canary_rules(settings), interval_s=settings.canary.interval_s)
+    return RelayRuntime(database, publisher, relay, lambda: _check_broker(settings), watch)
 
 
 def worker_runtime(settings: Settings, *, cache: WorkerCache | None = None) -> WorkerRuntime:
@@ -196,6 +207,16 @@ def _worker_options(settings: Settings) -> WorkerOptions:
         min_lists=settings.training.min_lists,
         max_lists=settings.training.max_lists,
         lease_s=settings.training.lease_s,
+        exploration=settings.inference.exploration,
+        canary=_canary_rules(settings),
+    )
+
+
+def _canary_rules(settings: Settings) -> Rules:
+    return Rules(
+        shares=tuple(int(share) for share in settings.canary.shares.split(",")),
+        step_s=settings.canary.step_s,
+        least_answers=settings.canary.least_answers,
     )
 
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from placerank import addresses
@@ -72,6 +72,9 @@ class InferenceSettings(_Group):
     """What an answer is and how long one may wait for it."""
 
     answer_size: int = Field(default=10, ge=1, le=100, description="Places in an answer.")
+    exploration: float = Field(
+        default=0, ge=0, le=1, description="Share of the answers that show good places in random order, to learn from."
+    )
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which a waiting inference fails; none by default."
     )
@@ -95,6 +98,23 @@ class TrainingSettings(_Group):
     min_lists: int = Field(default=30, ge=2, description="Answered lists below which training ends as not_enough_data.")
     max_lists: int = Field(default=200_000, ge=2, description="Most lists that a training reads, the newest first.")
     lease_s: float = Field(default=30, ge=1, description="Seconds after which a silent training worker loses its task.")
+
+
+class CanarySettings(_Group):
+    """How a version that passed the gate goes live."""
+
+    shares: str = Field(default="5,25,50,100", description="Per cent of the travellers, step by step; 100: at once.")
+    step_s: float = Field(default=600, ge=0, description="Seconds that each step takes at least.")
+    least_answers: int = Field(default=100, ge=0, description="Answers that each step takes at least.")
+    interval_s: float = Field(default=10, gt=0, le=3600, description="Seconds between looks at a version on its way.")
+
+    @field_validator("shares")
+    @classmethod
+    def _rising(cls, text: str) -> str:
+        shares = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+        if shares != sorted(set(shares)) or shares[0] < 1 or shares[-1] != 100:
+            raise ValueError("must be rising whole numbers from 1 on that end with 100, such as 5,25,50,100")
+        return text
 
 
 class RelaySettings(_Group):
@@ -140,6 +160,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     training: TrainingSettings = TrainingSettings()
+    canary: CanarySettings = CanarySettings()
     relay: RelaySettings = RelaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

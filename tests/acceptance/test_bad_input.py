@@ -296,6 +296,7 @@ def test_malformed_ids(api: Api, task_id: str) -> None:
         ("GET", "/inference/results/"),
         ("DELETE", "/inference/"),
         ("GET", "/train/status/"),
+        ("DELETE", "/train/"),
         ("GET", "/content/results/"),
     ):
         reply = api.http.request(method, path + task_id)
@@ -310,6 +311,7 @@ def test_unknown_ids(api: Api) -> None:
         ("GET", f"/inference/results/{task_id}"),
         ("DELETE", f"/inference/{task_id}"),
         ("GET", f"/train/status/{task_id}"),
+        ("DELETE", f"/train/{task_id}"),
         ("GET", f"/content/results/{task_id}"),
         ("GET", "/content/location/2147483647"),
         ("DELETE", "/content/location/2147483647"),

@@ -10,7 +10,7 @@ from tests.conftest import in_ci
 @pytest.fixture(autouse=True, scope="session")
 def _needs_helm() -> None:
     if helm() is None:
-        sentence = "the chart's tests need helm 3.14 or newer on PATH (https://helm.sh)"
+        sentence = "the chart's tests need helm 3.15 or newer on PATH (https://helm.sh)"
         if in_ci():
             pytest.fail(sentence)
         pytest.skip(sentence)

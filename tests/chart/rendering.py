@@ -19,6 +19,9 @@ CI = sorted((CHART / "ci").glob("*-values.yaml"))
 #: What a cluster with everything installed offers beside the core.
 APIS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
 
+#: What Helm takes the cluster for: without one, each version of Helm takes it for another.
+KUBERNETES = "1.34.0"
+
 
 class RenderFailed(Exception):
     """Helm refused; the text is what it said."""
@@ -51,7 +54,7 @@ def render_text(
     *sets: str, values: Path | None = None, apis: tuple[str, ...] = APIS, release: str = "placerank"
 ) -> str:
     """What ``helm template`` prints; raises ``RenderFailed``."""
-    command = [str(helm()), "template", release, str(CHART), "--namespace", "trips"]
+    command = [str(helm()), "template", release, str(CHART), "--namespace", "trips", "--kube-version", KUBERNETES]
     command += [part for api in apis for part in ("--api-versions", api)]
     command += ["--values", str(values)] if values else []
     command += [part for one in sets for part in ("--set", one)]

@@ -190,22 +190,24 @@ def test_a_long_release_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
-        ("autoscaling.mode=both", "at '/autoscaling/mode': value must be one of 'keda', 'hpa', 'none'"),
-        ("autoscaling.hpaa.enabled=true", "at '/autoscaling': additional properties 'hpaa' not allowed"),
-        ("replicas=2", "at '': additional properties 'replicas' not allowed"),
-        ("worker.classes.cpu.devise=cuda", "at '/worker/classes/cpu': additional properties 'devise' not allowed"),
-        ("worker.classes.Big_One.queue=inference", "at '/worker/classes': additional properties 'Big_One' not allowed"),
-        ("api.replicas=0", "at '/api/replicas': minimum: got 0, want 1"),
-        ("rabbitmq.vhost=/", "at '/vhost': '/' does not match pattern"),
-        ("redis.maxMemory=lots", "at '/maxMemory': 'lots' does not match pattern"),
-        ("postgresql.replicas=2", "at '': additional properties 'replicas' not allowed"),
-        ("settings.DATABASE_URL=x", "at '/settings': additional properties 'DATABASE_URL' not allowed"),
-        ("externalRabbitmq.managementUrl=http://me:secret@b", "at '/externalRabbitmq/managementUrl'"),
+        ("autoscaling.mode=both", "autoscaling mode one of keda hpa none"),
+        ("autoscaling.hpaa.enabled=true", "autoscaling hpaa not allowed"),
+        ("replicas=2", "placerank: replicas not allowed"),
+        ("worker.classes.cpu.devise=cuda", "worker classes cpu devise not allowed"),
+        ("worker.classes.Big_One.queue=inference", "worker classes Big_One not allowed"),
+        ("api.replicas=0", "api replicas 1"),
+        ("rabbitmq.vhost=/", "rabbitmq: vhost not match"),
+        ("redis.maxMemory=lots", "redis: maxMemory not match"),
+        ("postgresql.replicas=2", "postgresql: replicas not allowed"),
+        ("settings.DATABASE_URL=x", "settings DATABASE_URL not allowed"),
+        ("externalRabbitmq.managementUrl=http://me:secret@b", "externalRabbitmq managementUrl not match"),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_schema(change: str, said: str) -> None:
-    with pytest.raises(RenderFailed) as refused:
+def test_a_wrong_value_is_refused_by_the_schema(change: str, words: str) -> None:
+    """Helm's versions say it each in their own way; where it is wrong, and why, is in all of them."""
+    with pytest.raises(RenderFailed, match="don't meet the specifications of the schema") as refused:
         render_text(change)
-    assert said in str(refused.value)
+    for word in words.split():
+        assert word in str(refused.value)

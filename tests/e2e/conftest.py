@@ -20,10 +20,10 @@ VALUES = [
     *("--set", "autoscaling.keda.cooldownPeriod=10"),
     *("--set", "autoscaling.behavior.scaleDown.stabilizationWindowSeconds=10"),
     *("--set-json", 'autoscaling.behavior.scaleDown.policies=[{"type":"Percent","value":100,"periodSeconds":5}]'),
-    *("--set", "worker.classes.cpu.targetBacklog=400"),
+    *("--set", "worker.classes.cpu.targetBacklog=200"),
     *("--set", "worker.classes.cpu.maxReplicas=3"),
     *("--set", "worker.classes.cpu.resources.requests.cpu=100m"),
-    *("--set", "worker.classes.cpu.resources.limits.cpu=400m"),
+    *("--set", "worker.classes.cpu.resources.limits.cpu=200m"),
 ]
 
 
@@ -31,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Clusters take their time."""
     for item in items:
         item.add_marker(pytest.mark.timeout(1800))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A run takes half an hour: a failure is told when it happens."""
+    if report.failed:
+        print(f"\n{report.nodeid} failed:\n{report.longreprtext}", flush=True)
 
 
 @pytest.fixture(scope="session")

@@ -111,8 +111,8 @@ class Namespace:
 
     def rows(self, query: str) -> list[list[str]]:
         """What PostgreSQL says, asked in its own pod."""
-        ask = 'psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --csv --tuples-only --quiet --command "$0"'
-        printed = self.kubectl("exec", self.pod(POSTGRESQL), "--", "sh", "-c", ask, query)
+        ask = 'exec psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --csv --tuples-only --quiet --file -'
+        printed = self.kubectl("exec", "--stdin", self.pod(POSTGRESQL), "--", "sh", "-c", ask, given=query)
         return list(csv.reader(io.StringIO(printed)))
 
     def value(self, query: str) -> str:

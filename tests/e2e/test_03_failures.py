@@ -11,7 +11,7 @@ from tests.acceptance.harness import eventually
 from tests.e2e.conftest import VALUES
 from tests.e2e.kubernetes import API, INFERENCE, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
 from tests.e2e.load import Stream, burst
-from tests.e2e.test_02_scaling import everything_done_once
+from tests.e2e.test_02_scaling import backlog, everything_done_once
 
 if TYPE_CHECKING:
     from typing import Any
@@ -70,6 +70,7 @@ def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace
         *VALUES, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50"
     )
     seen = burst(release.url(), BURST)
+    backlog(release, seen)
     eventually(lambda: release.replicas(WORKERS)[1] >= 2, 180, every_s=1)
     rules = release.get("networkpolicy", policy)["spec"]["ingress"]
     closed = [rule for rule in rules if not any(port["port"] in {15672, "management"} for port in rule["ports"])]

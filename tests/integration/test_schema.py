@@ -87,3 +87,21 @@ def test_every_foreign_key_has_an_index(database_url: str) -> None:
 def test_the_seed_tables_keep_their_names(database_url: str) -> None:
     present = {row["relname"] for row in rows(database_url, "SELECT relname FROM pg_class WHERE relkind IN ('r', 'v')")}
     assert {"users", "locations", "inferences", "events", "datasets", "models", "results"} <= present
+
+
+def test_a_database_of_the_first_schema_is_brought_up_with_what_it_holds(empty_database: str) -> None:
+    first = (files("placerank.db") / "migrations" / "versions" / "0001_initial.sql").read_text()
+    rows(empty_database, first)
+    rows(empty_database, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    rows(empty_database, "INSERT INTO alembic_version VALUES ('0001')")
+    rows(empty_database, "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES ('prior', 'd', 'a', 100)")
+    rows(empty_database, "INSERT INTO trainings (id) VALUES ('00000000-0000-7000-8000-000000000001')")
+    rows(
+        empty_database,
+        "INSERT INTO datasets (training_id, lists, seed, digest, task_ids)"
+        " VALUES ('00000000-0000-7000-8000-000000000001', 0, 0, 'd', '{}')",
+    )
+    assert migrate(empty_database) == HEAD
+    assert value(empty_database, "SELECT decision IS NULL AND use_percentage = 100 FROM models")
+    assert value(empty_database, "SELECT choices IS NULL FROM datasets")
+    assert rows(empty_database, "SELECT id FROM canaries") == []

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.broker import Vhost
-from tests.integration.support import eventually, opened, places, rows, shown, soon, thread_database, value
+from tests.integration.learned import (
+    LISTS,
+    PLACES,
+    SEED,
+    begun,
+    register_contrary,
+    shares,
+    standing,
+    training,
+)
+from tests.integration.support import eventually, opened, rows, soon, value
 from tests.integration.workers import Workers, stop
 
 from placerank import synthetic
-from placerank.db.catalogue import CatalogueRepository
-from placerank.db.inferences import InferenceRepository, Selection, Start
-from placerank.db.jobs import JobRepository, Outcome
-from placerank.db.learning import LearningRepository, NewVersion
-from placerank.db.models import ModelRepository
-from placerank.db.trainings import TrainingRepository, TrainingStanding, TrainingStart
-from placerank.domain import NOTHING_CHOSEN, Status, new_task_id
-from placerank.errors import NotFound, ShareConflict
+from placerank.db.learning import LearningRepository, NewVersion, Promotion
+from placerank.db.trainings import TrainingRepository, TrainingStart
+from placerank.domain import Status, new_task_id
 from placerank.queue import topology
+from placerank.queue.message import TaskMessage
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
-from placerank.ranking.model import Model
-from placerank.ranking.prior import prior
+from placerank.worker.datasets import dataset_of
 from placerank.worker.inference import Stopping, TooManyAttempts
-from placerank.worker.serving import ensure_first_model
-from placerank.worker.training import TrainingRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -40,93 +42,21 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import Database
 
-LISTS, PLACES, SEED = 300, 60, 5
-
-
-async def answer_lists(url: str, count: int) -> None:
-    """Travellers who asked, looked and chose."""
-    lists = list(synthetic.shown_lists(LISTS, PLACES, SEED))[:count]
-    starts = [
-        Start(new_task_id(), json.dumps(asdict(traveller), default=str).encode(), identity, identity)
-        for traveller, identity, _, _ in lists
-    ]
-    worker = thread_database(url)
-    async with opened(url) as database:
-        inferences = InferenceRepository(database)
-        await inferences.start(starts)
-        JobRepository(worker).finish(
-            [
-                Outcome(start.task_id, shown=shown([place.location_id for place in seen]))
-                for start, (_, _, seen, _) in zip(starts, lists, strict=True)
-            ]
-        )
-        await inferences.select(
-            [
-                Selection(start.task_id, NOTHING_CHOSEN if chosen < 0 else seen[chosen].location_id)
-                for start, (_, _, seen, chosen) in zip(starts, lists, strict=True)
-            ]
-        )
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def learned_from(new_database: Callable[[], str]) -> str:
-    """A database with answered lists; every test of this module trains on it."""
-    url = new_database()
-    # The lists' own catalogue.
-    CatalogueRepository(url).put(places(PLACES, SEED))
-    asyncio.run(answer_lists(url, LISTS))
-    return url
-
-
-@pytest.fixture
-def url(learned_from: str) -> str:
-    for table in ("models", "datasets", "trainings"):
-        rows(learned_from, f"DELETE FROM {table}")
-    return learned_from
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    found = thread_database(url)
-    yield found
-    found.close()
-
-
-def training(database: Database, *, min_lists: int = 30, lease_s: float = 30) -> TrainingRun:
-    return TrainingRun(LearningRepository(database), min_lists=min_lists, max_lists=10_000, lease_s=lease_s)
-
-
-def begun(url: str, **options: Any) -> UUID:
-    training_id = new_task_id()
-
-    async def commit() -> None:
-        async with opened(url) as database:
-            assert await TrainingRepository(database).start(TrainingStart(training_id, options))
-
-    asyncio.run(commit())
-    return training_id
-
-
-def standing(url: str, training_id: UUID) -> TrainingStanding:
-    async def read() -> TrainingStanding | None:
-        async with opened(url) as database:
-            return await TrainingRepository(database).standing(training_id)
-
-    found = asyncio.run(read())
-    assert found is not None
-    return found
-
-
-def shares(url: str) -> dict[str, int]:
-    return {row["version"]: row["use_percentage"] for row in rows(url, "SELECT version, use_percentage FROM models")}
-
 
 def test_a_worker_trains_registers_and_puts_to_use(
     url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
 ) -> None:
     vhost = Vhost(services, broker_url)
-    workers = Workers({"DATABASE_URL": url, "CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url}, tmp_path)
+    workers = Workers(
+        {
+            "DATABASE_URL": url,
+            "CELERY_BROKER_URL": vhost.url,
+            "CELERY_BACKEND_URL": cache_url,
+            "PLACERANK_CANARY__SHARES": "100",
+        },
+        tmp_path,
+    )
+    register_contrary(url)
     training_id = begun(url, seed=3)
 
     async def relayed() -> None:
@@ -158,19 +88,6 @@ def test_a_worker_trains_registers_and_puts_to_use(
     assert vhost.depth(topology.TRAINING.name) == 0
 
 
-def register_contrary(url: str) -> None:
-    """A model in use that judges everything the wrong way round."""
-    good = prior()
-    contrary = Model(good.kind, -good.weights, {}, good.normaliser)
-    rows(
-        url,
-        "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES (%s, %s, %s, 100)",
-        contrary.kind,
-        contrary.digest,
-        contrary.to_artifact(),
-    )
-
-
 def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None:
     register_contrary(url)
     (contrary,) = shares(url)
@@ -179,7 +96,7 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
     learned = standing(url, first).model_version
     assert learned is not None
     assert shares(url) == {contrary: 0, learned: 100}
-    # The same lists again: judged on travellers that it has not seen, it is no better than one that has.
+    # The same lists again: it is the same model, and no better than itself.
     training(database).run(second)
     again = standing(url, second).model_version
     assert again is not None
@@ -189,7 +106,7 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
 def test_the_same_lists_and_seed_give_the_same_model(url: str, database: Database) -> None:
     for _ in range(2):
         training(database).run(begun(url, seed=4))
-    assert len(rows(url, "SELECT DISTINCT digest FROM models")) == 1
+    assert len(rows(url, "SELECT DISTINCT digest FROM models WHERE training_id IS NOT NULL")) == 1
     assert len(rows(url, "SELECT DISTINCT digest FROM datasets")) == 1
 
 
@@ -268,46 +185,17 @@ def test_one_that_keeps_killing_its_worker_is_given_up(url: str, database: Datab
 
 def test_a_training_that_ended_registers_nothing_more(url: str, database: Database) -> None:
     training_id, learning = begun(url), LearningRepository(database)
-    version = NewVersion(
-        "logit", "d", b"artifact", {"log_loss": 1.0}, promote=True, seed=0, dataset_digest="d", task_ids=[]
-    )
+    version = NewVersion("logit", "d", b"artifact", {"log_loss": 1.0}, "card", promotion=Promotion(100, {}))
     assert learning.register(training_id, version) is not None
     before = shares(url)
     assert learning.register(training_id, version) is None
     assert shares(url) == before
-    assert value(url, "SELECT count(*) FROM datasets") == 1
     training(database).run(training_id)
     assert shares(url) == before
 
 
 def test_an_unknown_training_is_passed_over(database: Database) -> None:
     training(database).run(new_task_id())
-
-
-async def test_shares_are_set_one_after_the_other_and_stay_100(url: str, database: Database) -> None:
-    ensure_first_model(database)
-    rows(
-        url,
-        "INSERT INTO models (kind, digest, artifact) SELECT kind, digest, artifact FROM models, generate_series(1, 3)",
-    )
-    ids = [row["id"] for row in rows(url, "SELECT id FROM models")]
-    version = value(url, "SELECT models FROM versions")
-    async with opened(url, pool_size=8) as pool:
-        registry = ModelRepository(pool)
-        await asyncio.gather(*(registry.set_share(ids[n % 4], (n * 17) % 101) for n in range(40)))
-        assert sum(shares(url).values()) == 100
-        assert value(url, "SELECT models FROM versions") == version + 40
-        with pytest.raises(NotFound):
-            await registry.set_share(ids[-1] + 1000, 10)
-
-
-async def test_the_only_version_cannot_give_up_its_share(url: str, database: Database) -> None:
-    ensure_first_model(database)
-    (row,) = rows(url, "SELECT id FROM models")
-    async with opened(url) as pool:
-        with pytest.raises(ShareConflict):
-            await ModelRepository(pool).set_share(row["id"], 50)
-    assert [*shares(url).values()] == [100]
 
 
 def test_the_same_key_starts_one_training(url: str) -> None:
@@ -327,3 +215,171 @@ def test_lists_are_read_as_they_were_answered(url: str, database: Database) -> N
     assert [one.chosen for one in answered] == [chosen for _, _, _, chosen in wanted]
     assert [one.traveller for one in answered] == [traveller for traveller, _, _, _ in wanted]
     assert [len(one.places) for one in answered] == [10] * LISTS
+
+
+def shuffle_choices(url: str) -> None:
+    """Whoever chose a place chose any: the choice of one list, by position, is given to the next."""
+    rows(
+        url,
+        """
+        WITH given AS (
+            SELECT id, lag(array_position(location_ids, choice)) OVER (ORDER BY user_id) AS position FROM inferences
+        )
+        UPDATE inferences AS i SET choice = coalesce(i.location_ids[given.position], -1)
+        FROM given WHERE given.id = i.id
+        """,
+    )
+
+
+@pytest.fixture
+def shuffled(url: str) -> Iterator[None]:
+    before = rows(url, "SELECT id, choice FROM inferences")
+    shuffle_choices(url)
+    yield
+    for row in before:
+        rows(url, "UPDATE inferences SET choice = %s WHERE id = %s", row["choice"], row["id"])
+
+
+@pytest.mark.usefixtures("shuffled")
+def test_what_is_learned_from_shuffled_choices_is_refused(url: str, database: Database) -> None:
+    training_id = begun(url, seed=1)
+    training(database).run(training_id)
+    found = standing(url, training_id)
+    assert found.status is Status.SUCCESS
+    assert found.model_version is not None
+    assert shares(url)[found.model_version] == 0
+    decision = value(url, "SELECT decision FROM models WHERE version = %s", found.model_version)
+    assert decision["passed"] is False
+    assert "not better" in " ".join(decision["reasons"])
+    assert value(url, "SELECT count(*) FROM canaries") == 0
+
+
+def test_a_version_that_passes_begins_with_its_first_share(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    training_id = begun(url, seed=1)
+    training(database, first_share=5).run(training_id)
+    learned = standing(url, training_id).model_version
+    assert shares(url) == {contrary: 95, learned: 5}
+    (canary,) = rows(url, "SELECT * FROM canaries")
+    assert (canary["share"], canary["status"], canary["ended_at"]) == (5, "running", None)
+    for name in ("canary", "champion"):
+        assert sum(canary["expected"][name]["shares"]) == pytest.approx(1)
+    (model,) = rows(url, "SELECT * FROM models WHERE version = %s", learned)
+    assert model["decision"]["interval"][0] > 0
+    assert model["decision"]["champion_version"] == contrary
+    assert "How good it is" in model["card"]
+    for name in ("precision", "recall", "f1", "accuracy"):
+        assert model[name] == model["metrics"][name]
+    low, high = model["metrics"]["intervals"]["log_loss"]
+    assert low < model["metrics"]["log_loss"] < high
+
+
+def test_a_newer_version_takes_the_place_of_one_on_its_way(url: str, database: Database) -> None:
+    register_contrary(url)
+    learning, (contrary,) = LearningRepository(database), shares(url)
+    names = []
+    for _ in range(2):
+        version = NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(25, {}))
+        names.append(learning.register(begun(url), version))
+    assert shares(url) == {contrary: 75, names[0]: 0, names[1]: 25}
+    ended = rows(url, "SELECT status, ended_at IS NULL AS running FROM canaries ORDER BY id")
+    assert ended == [{"status": "superseded", "running": False}, {"status": "running", "running": True}]
+
+
+def test_a_second_attempt_learns_from_what_the_first_recorded(url: str, database: Database) -> None:
+    training_id, learning = begun(url, seed=6), LearningRepository(database)
+    # It dies as soon as the lists are recorded.
+    recorded = learning.record(training_id, dataset_of(learning.lists(100), 6))
+    training(database).run(training_id)
+    (model,) = rows(url, "SELECT dataset_id, metrics FROM models WHERE training_id = %s", training_id)
+    assert model["dataset_id"] == recorded
+    assert value(url, "SELECT count(*) FROM datasets") == 1
+
+
+def test_lists_that_were_erased_since_are_not_waited_for(url: str, database: Database) -> None:
+    training_id, learning = begun(url), LearningRepository(database)
+    dataset = dataset_of(learning.lists(100), 0)
+    learning.record(training_id, replace(dataset, task_ids=[*dataset.task_ids[1:], new_task_id()]))
+    training(database).run(training_id)
+    assert standing(url, training_id).status is Status.SUCCESS
+    assert value(url, "SELECT lists FROM datasets") == LISTS
+
+
+def test_one_training_at_a_time(url: str, database: Database) -> None:
+    first, second, learning = begun(url), begun(url), LearningRepository(database)
+    assert learning.claim(first, 30) is not None
+    assert learning.claim(second, 30) is None
+    learning.release(first)
+    assert learning.claim(second, 30) is not None
+
+
+def cancel(url: str, training_id: UUID) -> None:
+    async def commit() -> None:
+        async with opened(url) as pool:
+            await TrainingRepository(pool).cancel(training_id)
+
+    asyncio.run(commit())
+
+
+def test_a_cancelled_training_registers_nothing(url: str, database: Database) -> None:
+    before, running = begun(url), begun(url)
+    cancel(url, before)
+    training(database).run(before)
+    cancelled_while_it_runs = threading.Thread(target=lambda: training(database).run(running))
+    cancelled_while_it_runs.start()
+    eventually(lambda: standing(url, running).status is Status.STARTED)
+    cancel(url, running)
+    cancelled_while_it_runs.join(30)
+    for training_id in (before, running):
+        found = standing(url, training_id)
+        assert found.status is Status.REVOKED
+        assert found.problem is not None
+        assert found.problem.code == "cancelled"
+        assert rows(url, "SELECT id FROM models WHERE training_id = %s", training_id) == []
+
+
+def test_a_worker_killed_at_any_moment_loses_nothing(
+    url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
+) -> None:
+    """Killed once it has the training, once the lists are recorded, and once it is under way; the fourth ends it."""
+    vhost = Vhost(services, broker_url)
+    environment = {"CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url, "PLACERANK_TRAINING__LEASE_S": "1"}
+    workers = Workers({"DATABASE_URL": url, **environment}, tmp_path)
+    training_id = begun(url, seed=3)
+    # Each death counts, and the third is the last that is forgiven.
+    moments = (
+        "SELECT id FROM trainings WHERE lease_until > now()",
+        "SELECT d.id FROM datasets AS d JOIN trainings ON lease_until > now()",
+    )
+    publish_training(vhost, training_id)
+    try:
+        for moment in moments:
+            worker = workers.start("training")
+            eventually(lambda moment=moment: rows(url, moment) or ended(url), within_s=60)  # type: ignore[misc]
+            worker.kill()
+            worker.join()
+        workers.start("training")
+        eventually(lambda: ended(url), within_s=60)
+    finally:
+        workers.end()
+    assert standing(url, training_id).status is Status.SUCCESS
+    (dataset,) = rows(url, "SELECT id, lists FROM datasets")
+    assert dataset["lists"] == LISTS
+    (model,) = rows(url, "SELECT dataset_id FROM models WHERE training_id = %s", training_id)
+    assert model["dataset_id"] == dataset["id"]
+
+
+def ended(url: str) -> bool:
+    return bool(rows(url, "SELECT id FROM trainings WHERE finished_at IS NOT NULL"))
+
+
+def publish_training(vhost: Vhost, training_id: UUID) -> None:
+    async def publish() -> None:
+        publisher = AmqpPublisher(vhost.url)
+        await publisher.open()
+        await soon(lambda: publisher.connected)
+        await publisher.publish([TaskMessage(topology.TRAINING, training_id)])
+        await publisher.close()
+
+    asyncio.run(publish())

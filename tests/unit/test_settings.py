@@ -41,6 +41,7 @@ OTHER: dict[str, str] = {
     "worker.batch_size": "32",
     "worker.threads": "128",
     "worker.device": "cpu",
+    "canary.shares": "10,100",
     "worker.heartbeat_file": "/run/beat",
     "telemetry.log_level": "DEBUG",
 }
@@ -62,6 +63,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert found.worker.device == "auto"
     assert found.telemetry.metrics_port == 0
     assert found.api.keys.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("shares", ["", "5", "50,25,100", "0,100", "5,5,100", "few,100", "100,200"])
+def test_shares_of_a_canary_rise_to_all(shares: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_CANARY__SHARES", shares)
+    with pytest.raises(ConfigurationError, match=r"PLACERANK_CANARY__SHARES.*rising"):
+        settings.load()
 
 
 @pytest.mark.parametrize(("group", "name", "default"), every_setting())

@@ -120,6 +120,7 @@ SELECT: Final = _route(
 )
 CANCEL: Final = _route(_STATUS, (404, *_CLIENT), parameters=[parameters.TASK_ID])
 TRAIN: Final = _start(bodies.training, _TRAINING_STATUS, (400, 403, 413, *_CLIENT), required=False)
+TRAIN_CANCEL: Final = _route(_TRAINING_STATUS, (403, 404, *_CLIENT))
 TRAIN_STATUS: Final = _route(_TRAINING_STATUS, (403, 404, *_CLIENT))
 ROWS: Final = _route({"type": "array", "items": {"type": "object"}}, (403, *_CLIENT))
 ROWS_OF_TASK: Final = _route({"type": "array", "items": {"type": "object"}}, (403, 404, *_CLIENT))

@@ -65,6 +65,12 @@ def router(desk: TrainingDesk) -> APIRouter:
         """Say how far a training is, and how good the model that it made."""
         return replies.rendered((await _wait(desk, task_id, min(wait, LONGEST_WAIT_S))).as_dict())
 
+    @routes.delete("/{task_id}", **documentation.TRAIN_CANCEL)
+    async def cancel(task_id: UUID) -> Response:
+        """Cancel what has not finished; a running training ends at its next step."""
+        await desk.trainings.cancel(task_id)
+        return replies.rendered((await _wait(desk, task_id, 0)).as_dict())
+
     return routes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -21,6 +22,9 @@ _COMMANDS: Final = {
     "wait": ("placerank.cli.database:wait", "Waits until the other processes can start."),
     "broker-definitions": ("placerank.cli.broker:definitions", "Writes what RabbitMQ has to import at its start."),
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
+    "train": ("placerank.cli.learning:train", "Learns from files, or reproduces a stored version."),
+    "evaluate": ("placerank.cli.learning:evaluate", "Says how good a model is on lists that were shown."),
+    "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
     "dead-letters": ("placerank.cli.dead_letters:dead_letters", "Tasks that failed for good: list, replay, purge."),
     "prune": ("placerank.cli.operations:prune", "Removes what is older than an age."),
     "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
@@ -51,6 +55,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; an error that people can mend is one sentence, and no traceback."""
+    # What is multiplied here is small: further threads only spin. numpy reads it when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cli.main(standalone_mode=False)
     except ConfigurationError as error:

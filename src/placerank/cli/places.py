@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from placerank import settings as configuration
-from placerank.cli.serve import DEFAULT_DATA_DIR
+from placerank.cli.data import DATA_DIR, database_url
 from placerank.db.catalogue import CatalogueRepository
 from placerank.errors import PlacerankError
 from placerank.places_file import read_places, write_places
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
 
     from placerank.places_file import PlacesFile
 
-_DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help=f"Folder of `placerank run`; without it DATABASE_URL, else {DEFAULT_DATA_DIR} if it is there.",
-)
 _console = Console(stderr=True)
 
 
@@ -39,7 +32,7 @@ def places() -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--replace", is_flag=True, help="Remove every place that the file does not have.")
 @click.option("--skip-bad", is_flag=True, help="Import the good rows although others are bad.")
-@_DATA_DIR
+@DATA_DIR
 def import_(file: Path, *, replace: bool, skip_bad: bool, data_dir: Path | None) -> None:
     """Import places from CSV, TSV or JSON lines (.gz too), all or nothing.
 
@@ -51,7 +44,7 @@ def import_(file: Path, *, replace: bool, skip_bad: bool, data_dir: Path | None)
 
 @places.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@_DATA_DIR
+@DATA_DIR
 def export(file: Path, data_dir: Path | None) -> None:
     """Export every place to CSV, TSV or JSON lines (.gz too); the name says which."""
     with _catalogue(data_dir) as catalogue:
@@ -65,7 +58,7 @@ def export(file: Path, data_dir: Path | None) -> None:
 
 @places.command()
 @click.option("--if-empty", is_flag=True, help="Places that are there already are no error.")
-@_DATA_DIR
+@DATA_DIR
 def demo(data_dir: Path | None, *, if_empty: bool) -> None:
     """Fill an empty catalogue with made-up places; the first import removes them."""
     from placerank.embedded import demo_rows
@@ -125,19 +118,5 @@ def _progress(doing: str, count: DownloadColumn | MofNCompleteColumn) -> Progres
 
 @contextmanager
 def _catalogue(data_dir: Path | None) -> Iterator[CatalogueRepository]:
-    """The catalogue of a data folder, whether `placerank run` is serving it now or not, or of DATABASE_URL."""
-    if data_dir is None and "DATABASE_URL" not in os.environ and DEFAULT_DATA_DIR.is_dir():
-        data_dir = DEFAULT_DATA_DIR
-    if data_dir is None:
-        yield CatalogueRepository(configuration.load().database_url.get_secret_value())
-        return
-    from placerank.bundled_postgres import BundledPostgres
-    from placerank.db.migrate import migrate
-
-    data_dir = data_dir.absolute()
-    if url := BundledPostgres.url_of_running(data_dir):
+    with database_url(data_dir) as url:
         yield CatalogueRepository(url)
-        return
-    with BundledPostgres(data_dir) as server:
-        migrate(server.url)
-        yield CatalogueRepository(server.url)

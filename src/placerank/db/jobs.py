@@ -26,6 +26,8 @@ class Shown:
     location_ids: Sequence[int]
     scores: Sequence[float]
     propensities: Sequence[float]
+    candidates_digest: str = ""
+    explored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Outcome:
     task_id: UUID
     shown: Shown | None = None
     problem: Problem | None = None
+    #: With a problem: the version that was to answer, where it is known.
+    model_version: str | None = None
 
     def as_row(self) -> dict[str, Any]:
         """The outcome as a row of ``finish_inferences``."""
@@ -45,6 +49,7 @@ class Outcome:
                 "status": Status.FAILURE,
                 "error_code": problem.code,
                 "error_detail": problem.detail,
+                "model_version": self.model_version,
             }
         return {
             "id": str(self.task_id),
@@ -52,6 +57,8 @@ class Outcome:
             "model_version": self.shown.model_version,
             "catalogue_version": self.shown.catalogue_version,
             "candidates": self.shown.candidates,
+            "candidates_digest": self.shown.candidates_digest or None,
+            "explored": self.shown.explored,
             "revisions": self.shown.revisions,
             "location_ids": self.shown.location_ids,
             "scores": self.shown.scores,

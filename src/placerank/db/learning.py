@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from placerank.db.jobs import traveller_of
+from placerank.db.models import WHOLE, shares_after
 from placerank.db.pool import run
 from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, Problem, Status, Traveller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
+
+    from psycopg.rows import DictRow
 
     from placerank.db.pool import Database
 
@@ -28,6 +31,7 @@ class AnsweredList:
     traveller: Traveller
     places: Sequence[tuple[float, ...]]
     chosen: int
+    explored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,38 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Dataset:
+    """Which lists a training learns from, and what was chosen from each when it was recorded."""
+
+    seed: int
+    digest: str
+    task_ids: Sequence[UUID]
+    choices: Sequence[int]
+    environment: Mapping[str, str]
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """How a version goes live: the first share, and what its and the champion's scores are expected to be."""
+
+    share: int
+    expected: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A trained model on its way into the registry."""
+    """A model on its way into the registry; without ``promotion`` it serves nobody."""
 
     kind: str
     digest: str
     artifact: bytes
     metrics: Mapping[str, Any]
-    promote: bool
-    seed: int
-    dataset_digest: str
-    task_ids: Sequence[UUID]
+    card: str
+    decision: Mapping[str, Any] | None = None
+    promotion: Promotion | None = None
+    training_id: UUID | None = None
+    dataset_id: int | None = None
 
 
 class LearningRepository:
@@ -60,7 +85,9 @@ class LearningRepository:
 
     def claim(self, training_id: UUID, lease_s: float) -> Claim | None:
         """Take the training; none where it has finished or another worker's lease still runs."""
-        rows = self._database.fetch("claim_training", {"id": training_id, "lease_s": lease_s})
+        with self._database.transaction() as connection:
+            run(connection, "lock_trainings")
+            rows = run(connection, "claim_training", {"id": training_id, "lease_s": lease_s})
         return Claim(rows[0]["options"], rows[0]["attempts"]) if rows else None
 
     def finished(self, training_id: UUID) -> bool:
@@ -68,9 +95,11 @@ class LearningRepository:
         rows = self._database.fetch("read_training", {"id": training_id})
         return not rows or Status(rows[0]["status"]).finished
 
-    def report(self, training_id: UUID, progress: float, lease_s: float) -> None:
-        """Say how far it is, from 0 to 1, and renew the lease."""
-        self._database.fetch("report_progress", {"id": training_id, "progress": progress, "lease_s": lease_s})
+    def report(self, training_id: UUID, progress: float, lease_s: float) -> bool:
+        """Say how far it is, from 0 to 1, and renew the lease; false where it has ended, cancelled for example."""
+        return bool(
+            self._database.fetch("report_progress", {"id": training_id, "progress": progress, "lease_s": lease_s})
+        )
 
     def release(self, training_id: UUID) -> None:
         """Give it up unfinished, for the next worker."""
@@ -88,8 +117,17 @@ class LearningRepository:
 
     def lists(self, most: int) -> list[AnsweredList]:
         """The newest ``most`` answered lists, oldest first, with the places as they were when they were shown."""
+        return self._lists("read_lists", {"max_lists": most})
+
+    def lists_of(self, dataset: Dataset) -> list[AnsweredList]:
+        """The lists of a dataset as they were when it was recorded; fewer where travellers were erased since."""
+        chosen = dict(zip(dataset.task_ids, dataset.choices, strict=True))
+        found = self._lists("read_lists_again", {"task_ids": list(dataset.task_ids)})
+        return [replace(one, chosen=chosen[one.task_id]) for one in found]
+
+    def _lists(self, name: str, params: Mapping[str, Any]) -> list[AnsweredList]:
         with self._database.transaction() as connection:
-            rows = run(connection, "read_lists", {"max_lists": most})
+            rows = run(connection, name, params)
             revisions = sorted({revision for row in rows for revision in row["revisions"]})
             places = {
                 row["revision"]: tuple(float(row[name]) for name in PLACE_FIELDS)
@@ -97,31 +135,39 @@ class LearningRepository:
             }
         return [_answered(row, places) for row in rows]
 
+    def dataset(self, training_id: UUID) -> Dataset | None:
+        """What an earlier attempt at this training recorded."""
+        rows = self._database.fetch("read_dataset", {"training_id": training_id})
+        return _dataset(rows[0]) if rows else None
+
+    def dataset_of(self, version: str) -> tuple[str, Dataset | None] | None:
+        """The digest of a version and the dataset that it was trained on; none where there is no such version."""
+        rows = self._database.fetch("read_dataset_of_version", {"version": version})
+        if not rows:
+            return None
+        return rows[0]["model_digest"], _dataset(rows[0]) if rows[0]["choices"] is not None else None
+
+    def record(self, training_id: UUID, dataset: Dataset) -> int:
+        """Record a training's lists; returns the dataset's id."""
+        params = {
+            "training_id": training_id,
+            "lists": len(dataset.task_ids),
+            "seed": dataset.seed,
+            "digest": dataset.digest,
+            "task_ids": list(dataset.task_ids),
+            "choices": list(dataset.choices),
+            "environment": json.dumps(dict(dataset.environment)),
+        }
+        return int(self._database.fetch("insert_dataset", params)[0]["id"])
+
+    def drop(self, dataset: Dataset) -> None:
+        """Forget a dataset that no version was trained on."""
+        self._database.fetch("delete_dataset", {"id": dataset.id})
+
     def register(self, training_id: UUID, version: NewVersion) -> str | None:
-        """Record dataset, version and the training's end in one transaction; none where it had ended before."""
+        """Record the version and the training's end in one transaction; none where it had ended before."""
         with self._database.transaction() as connection:
-            run(connection, "lock_models")
-            dataset = {
-                "training_id": training_id,
-                "lists": len(version.task_ids),
-                "seed": version.seed,
-                "digest": version.dataset_digest,
-                "task_ids": list(version.task_ids),
-            }
-            if version.promote:
-                for row in run(connection, "shares"):
-                    run(connection, "set_share", {"id": row["id"], "share": 0})
-            model = {
-                "kind": version.kind,
-                "digest": version.digest,
-                "artifact": version.artifact,
-                "use_percentage": 100 if version.promote else 0,
-                "metrics": json.dumps(dict(version.metrics)),
-                "training_id": training_id,
-                "dataset_id": run(connection, "insert_dataset", dataset)[0]["id"],
-            }
-            name = str(run(connection, "insert_model", model)[0]["version"])
-            run(connection, "bump_models")
+            name = register(connection, replace(version, training_id=training_id))
             ending = _ending(training_id, Status.SUCCESS, model_version=name, metrics=version.metrics)
             registered = bool(run(connection, "finish_training", ending))
             if not registered:
@@ -129,11 +175,68 @@ class LearningRepository:
         return name if registered else None
 
 
+def register(connection: psycopg.Connection[DictRow], version: NewVersion) -> str:
+    """Put a version into the registry and on its way, on this connection; returns its name."""
+    run(connection, "lock_models")
+    present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
+    row = run(
+        connection,
+        "insert_model",
+        {
+            "kind": version.kind,
+            "digest": version.digest,
+            "artifact": version.artifact,
+            "use_percentage": 0 if present else WHOLE,
+            "metrics": json.dumps(dict(version.metrics)),
+            "training_id": version.training_id,
+            "dataset_id": version.dataset_id,
+            "decision": None if version.decision is None else json.dumps(dict(version.decision)),
+            "card": version.card,
+        },
+    )[0]
+    if version.promotion is not None and present:
+        _promote(connection, row["id"], present, version.promotion)
+    run(connection, "bump_models")
+    return str(row["version"])
+
+
+def _promote(
+    connection: psycopg.Connection[DictRow], model_id: int, present: Mapping[int, int], promotion: Promotion
+) -> None:
+    """The first step of a canary; one that is still on its way gives its travellers back first."""
+    shares = dict(present)
+    ended = {"status": "superseded", "reason": "A newer version passed the gate.", "figures": None}
+    for older in run(connection, "end_canary", ended):
+        shares[older["champion_id"]] += shares[older["model_id"]]
+        shares[older["model_id"]] = 0
+    champion = max(shares, key=lambda one: (shares[one], one))
+    after = shares_after(_greatest_first({**shares, model_id: 0}), model_id, promotion.share)
+    for changed, share in {**shares, **after}.items():
+        run(connection, "set_share", {"id": changed, "share": share})
+    canary = {
+        "model_id": model_id,
+        "champion_id": champion,
+        "share": promotion.share,
+        "expected": json.dumps(dict(promotion.expected)),
+    }
+    run(connection, "start_canary", canary)
+    if promotion.share == WHOLE:
+        run(connection, "end_canary", {"status": "promoted", "reason": "At once, as set.", "figures": None})
+
+
+def _greatest_first(shares: Mapping[int, int]) -> dict[int, int]:
+    return {one: shares[one] for one in sorted(shares, key=lambda one: (-shares[one], -one))}
+
+
+def _dataset(row: Mapping[str, Any]) -> Dataset:
+    return Dataset(row["seed"], row["digest"], row["task_ids"], row["choices"], row["environment"], row["id"])
+
+
 def _answered(row: Mapping[str, Any], places: Mapping[int, tuple[float, ...]]) -> AnsweredList:
     choice = row["choice"]
-    chosen = NOTHING_CHOSEN if choice == NOTHING_CHOSEN else row["location_ids"].index(choice)
+    chosen = row["location_ids"].index(choice) if choice is not None and choice >= 0 else NOTHING_CHOSEN
     shown = [places[revision] for revision in row["revisions"]]
-    return AnsweredList(row["id"], row["identity"], traveller_of(row), shown, chosen)
+    return AnsweredList(row["id"], row["identity"], traveller_of(row), shown, chosen, row["explored"])
 
 
 def _ending(

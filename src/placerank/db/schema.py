@@ -3,4 +3,4 @@
 from typing import Final
 
 #: The newest revision in ``migrations/versions``; revisions sort as text, and a newer schema serves older code.
-HEAD: Final = "0001"
+HEAD: Final = "0002"

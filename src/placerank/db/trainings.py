@@ -82,6 +82,10 @@ class TrainingRepository:
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
 
+    async def cancel(self, task_id: UUID) -> None:
+        """Cancel what has not finished."""
+        await self._database.fetch("cancel_training", {"id": task_id})
+
     async def standing(self, task_id: UUID) -> TrainingStanding | None:
         """Where a training stands."""
         rows = await self._database.fetch("read_training", {"id": task_id})

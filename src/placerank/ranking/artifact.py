@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from placerank import __version__
+from placerank.ranking.choice import PLAIN, Mixture
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import FEATURE_VERSION, WEIGHT_NAMES
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT: Final = "placerank-model/1"
-KINDS: Final = ("prior", "logit")
+KINDS: Final = ("prior", "logit", "lapse", "rich")
+_READABLE: Final = (1, FEATURE_VERSION)
 _TENSOR: Final = "weights"
 _LENGTH_BYTES: Final = 8
 
@@ -30,10 +32,12 @@ _LENGTH_BYTES: Final = 8
 class Contents:
     """What an artifact holds: float64 weights [len(WEIGHT_NAMES)] and facts about them."""
 
-    kind: Literal["prior", "logit"]
+    kind: Literal["prior", "logit", "lapse", "rich"]
     weights: NDArray[np.float64]
     metrics: Mapping[str, float]
     normaliser: Mapping[str, float]
+    mixture: Mixture = PLAIN
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 def pack(contents: Contents) -> bytes:
@@ -46,6 +50,8 @@ def pack(contents: Contents) -> bytes:
         "weights": list(WEIGHT_NAMES),
         "metrics": dict(contents.metrics),
         "normaliser": dict(contents.normaliser),
+        "mixture": asdict(contents.mixture),
+        "data": dict(contents.data),
         "code": __version__,
         "sha256": hashlib.sha256(tensor.tobytes()).hexdigest(),
     }
@@ -62,11 +68,24 @@ def unpack(data: bytes) -> Contents:
     weights = _read_weights(data)
     manifest = _read_manifest(data)
     _check_version(manifest)
-    if weights.shape != (len(WEIGHT_NAMES),):
-        raise ModelError(f"The model does not hold one tensor of {len(WEIGHT_NAMES)} weights.")
+    if weights.shape != (len(manifest["weights"]),):
+        raise ModelError(f"The model does not hold one tensor of {len(manifest['weights'])} weights.")
     if manifest.get("sha256") != hashlib.sha256(weights.tobytes()).hexdigest():
         raise ModelError("The model is damaged: its weights are not those that its manifest names.")
-    return Contents(manifest["kind"], weights, manifest["metrics"], manifest["normaliser"])
+    return Contents(
+        manifest["kind"],
+        _by_name(manifest["weights"], weights),
+        manifest["metrics"],
+        manifest["normaliser"],
+        Mixture(**manifest.get("mixture", {})),
+        manifest.get("data", {}),
+    )
+
+
+def _by_name(names: list[str], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights in today's order; terms that the model does not know weigh nothing."""
+    found = dict(zip(names, weights.tolist(), strict=True))
+    return np.array([found.get(name, 0.0) for name in WEIGHT_NAMES])
 
 
 def _read_weights(data: bytes) -> NDArray[np.float64]:
@@ -96,7 +115,10 @@ def _read_manifest(data: bytes) -> dict[str, Any]:
 def _check_version(manifest: Mapping[str, Any]) -> None:
     if manifest.get("format") != FORMAT:
         raise ModelError(f"The model has the format {manifest.get('format')!r}; this version reads {FORMAT!r}.")
-    if manifest.get("features") != FEATURE_VERSION or manifest.get("weights") != list(WEIGHT_NAMES):
+    weights = manifest.get("weights")
+    known = isinstance(weights, list) and len(set(weights)) == len(weights) and set(weights) <= set(WEIGHT_NAMES)
+    # The second version has more terms than the first, and none of the first's has changed.
+    if manifest.get("features") not in _READABLE or not known:
         raise ModelError(
             f"The model is for features of version {manifest.get('features')!r}; this version has {FEATURE_VERSION}."
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,6 +46,14 @@ class PlaceTable:
         values: list[float] = self.values[row].tolist()
         fields: list[Any] = [bool(value) if flag else value for value, flag in zip(values, _IS_FLAG, strict=True)]
         return Place(int(self.location_ids[row]), *fields)
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the candidates, whatever their order: 32 hexadecimal digits."""
+        # A revision never changes, so that its number and its place's say everything.
+        by_revision = np.lexsort((self.location_ids, self.revisions))
+        parts = (self.revisions[by_revision].tobytes(), self.location_ids[by_revision].tobytes())
+        return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
     @classmethod
     def from_places(cls, version: int, places: Sequence[Place], revisions: Sequence[int] | None = None) -> PlaceTable:

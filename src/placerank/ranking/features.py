@@ -8,10 +8,15 @@ arXiv 2605.27450). One thing is not such a product and stands apart: whether a p
 (:data:`BUDGET_TERMS`), which nobody pays and which no smooth curve says sharply enough.
 
 All money is for one night: a place's price against the traveller's budget, whatever the nights and the party.
+
+The terms come in two parts. :data:`BASE_TERMS` are what little data can carry. :data:`RICH_TERMS` let ratings saturate,
+let wishes that are met together count for more than each alone, and bend the price; they need more data, and a model
+that leaves them at zero pays nothing for them when it serves.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     from placerank.domain import Traveller
 
 #: Raised whenever a name, its meaning or an order below changes: a model of another version is refused.
-FEATURE_VERSION: Final = 1
+FEATURE_VERSION: Final = 2
 
 #: What a traveller wishes, and what a place must have for it.
 WISHES: Final = (
@@ -39,8 +44,13 @@ WISHES: Final = (
 )
 RATINGS: Final = ("family_rating", "outdoor_rating", "food_rating", "leisure_rating", "service_rating", "user_score")
 
+#: Pairs of wishes, as numbers in ``WISHES``.
+_PAIRS: Final = tuple(combinations(range(len(WISHES)), 2))
+
 #: Columns of :func:`traveller_features`. ``kids``: children come along; ``young`` and ``old``: share of the party
 #: of 18..29 and of 60 or more; ``wishes``: how many there are; the logarithms are natural ones.
+#: ``part:`` a wish over the square of how many there are, ``both:`` twice a pair of wishes over it: times what a place
+#: has they add up to the square of the share of wishes that is met.
 TRAVELLER_FEATURES: Final = (
     "one",
     *(wish for wish, _ in WISHES),
@@ -51,12 +61,24 @@ TRAVELLER_FEATURES: Final = (
     "log_budget",
     "log_nights",
     "log_people",
+    *(f"part:{wish}" for wish, _ in WISHES),
+    *(f"both:{WISHES[one][0]}+{WISHES[other][0]}" for one, other in _PAIRS),
 )
 #: Columns of :func:`place_features`. ``meals``: how many of three; ``family_poor``: a family rating below 1.
-PLACE_FEATURES: Final = (*RATINGS, *(has for _, has in WISHES), "children", "meals", "log_price", "family_poor")
+PLACE_FEATURES: Final = (
+    *RATINGS,
+    *(has for _, has in WISHES),
+    "children",
+    "meals",
+    "log_price",
+    "family_poor",
+    *(f"sqrt_{rating}" for rating in RATINGS),
+    *(f"{WISHES[one][1]}+{WISHES[other][1]}" for one, other in _PAIRS),
+    "squared_log_price",
+)
 
-#: The products that make a utility: (traveller feature, place feature).
-TERMS: Final = (
+#: Products that little data can carry: (traveller feature, place feature).
+BASE_TERMS: Final = (
     *(("one", rating) for rating in RATINGS),
     *WISHES,
     ("one", "log_price"),
@@ -71,6 +93,19 @@ TERMS: Final = (
     ("young", "leisure_rating"),
     ("sport", "outdoor_rating"),
 )
+#: Products that need more data.
+RICH_TERMS: Final = (
+    *(("one", f"sqrt_{rating}") for rating in RATINGS),
+    *((f"part:{wish}", has) for wish, has in WISHES),
+    *((f"both:{WISHES[one][0]}+{WISHES[other][0]}", f"{WISHES[one][1]}+{WISHES[other][1]}") for one, other in _PAIRS),
+    ("one", "squared_log_price"),
+    ("log_budget", "log_price"),
+    ("log_budget", "user_score"),
+)
+#: The products that make a utility.
+TERMS: Final = (*BASE_TERMS, *RICH_TERMS)
+#: What is out of the question for a traveller rather than less liked, besides the budget.
+LIMIT_TERMS: Final = (("kids", "family_poor"),)
 #: For a place that costs more than the budget: that it does, and log(price / budget).
 BUDGET_TERMS: Final = ("over_budget", "log_over_budget")
 #: Traveller features that the utility of choosing nothing depends on.
@@ -83,12 +118,24 @@ WEIGHT_NAMES: Final = (
     *(f"outside:{name}" for name in OUTSIDE_TERMS),
 )
 
+#: Terms of one kind, which mostly count alike: learning pulls each toward what they have in common.
+POOLS: Final = (
+    tuple(f"one*{rating}" for rating in RATINGS),
+    tuple(f"{wish}*{has}" for wish, has in WISHES),
+    tuple(f"one*sqrt_{rating}" for rating in RATINGS),
+    tuple(f"{one}*{other}" for one, other in RICH_TERMS if one.startswith(("part:", "both:"))),
+)
+
 _MONEY: Final = (1e-2, 1e9)
 _RATING: Final = (0.0, 10.0)
 _POOR: Final = 1.0
 _PRICE: Final = PLACE_FIELDS.index("price")
 _RATING_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in RATINGS)
 _FLAG_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in (*(has for _, has in WISHES), "children"))
+_FIRSTS: Final = [one for one, _ in _PAIRS]
+_SECONDS: Final = [other for _, other in _PAIRS]
+#: The three logarithms end what is known of a traveller at first hand.
+_BUDGET: Final = TRAVELLER_FEATURES.index("log_budget")
 _MEAL_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in ("breakfast", "lunch", "dinner"))
 
 
@@ -106,7 +153,9 @@ def place_features(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ratings = np.clip(values[:, _RATING_COLUMNS], *_RATING)
     meals = values[:, _MEAL_COLUMNS].sum(axis=1)
     poor = np.where(ratings[:, 0] < _POOR, 1.0, 0.0)
-    return np.column_stack([ratings, values[:, _FLAG_COLUMNS], meals, log_money(values[:, _PRICE]), poor])
+    flags, log_price = values[:, _FLAG_COLUMNS], log_money(values[:, _PRICE])
+    pairs = flags[:, _FIRSTS] * flags[:, _SECONDS]
+    return np.column_stack([ratings, flags, meals, log_price, poor, np.sqrt(ratings), pairs, log_price**2])
 
 
 def prices(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,10 +171,12 @@ def budgets(travellers: Sequence[Traveller]) -> NDArray[np.float64]:
 def traveller_features(travellers: Sequence[Traveller]) -> NDArray[np.float64]:
     """Features [B, len(TRAVELLER_FEATURES)] of travellers; finite for every valid one."""
     rows = np.array([_facts(traveller) for traveller in travellers], dtype=np.float64)
-    rows = rows.reshape(len(travellers), len(TRAVELLER_FEATURES))
-    rows[:, -3] = log_money(rows[:, -3])
-    rows[:, -2:] = np.log(np.maximum(rows[:, -2:], 1.0))
-    return rows
+    rows = rows.reshape(len(travellers), _BUDGET + 3)
+    rows[:, _BUDGET] = log_money(rows[:, _BUDGET])
+    rows[:, _BUDGET + 1 :] = np.log(np.maximum(rows[:, _BUDGET + 1 :], 1.0))
+    wishes = rows[:, 1 : 1 + len(WISHES)]
+    scale = 1.0 / np.maximum(rows[:, [1 + len(WISHES)]], 1.0) ** 2
+    return np.hstack([rows, wishes * scale, 2.0 * wishes[:, _FIRSTS] * wishes[:, _SECONDS] * scale])
 
 
 def _facts(traveller: Traveller) -> tuple[float, ...]:

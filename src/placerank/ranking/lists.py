@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from placerank.domain import PLACE_FIELDS
+from placerank.ranking.choice import probabilities
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import (
+    BASE_TERMS,
     BUDGET_TERMS,
+    LIMIT_TERMS,
     OUTSIDE_TERMS,
     PLACE_FEATURES,
     TERMS,
@@ -21,7 +24,6 @@ from placerank.ranking.features import (
     prices,
     traveller_features,
 )
-from placerank.ranking.model import probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +33,14 @@ if TYPE_CHECKING:
     from placerank.domain import Traveller
     from placerank.ranking.model import Model
 
-_TERM_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name, _ in TERMS]
-_TERM_COLUMNS: Final = [PLACE_FEATURES.index(name) for _, name in TERMS]
-_OUTSIDE_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS]
+TERM_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name, _ in TERMS]
+TERM_COLUMNS: Final = [PLACE_FEATURES.index(name) for _, name in TERMS]
+OUTSIDE_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS]
+LIMITS: Final = [TERMS.index(term) for term in LIMIT_TERMS]
+LIMIT_ROWS: Final = [TERM_ROWS[one] for one in LIMITS]
+LIMIT_COLUMNS: Final = [TERM_COLUMNS[one] for one in LIMITS]
+_BASE_FACTS: Final = max(TERM_ROWS[: len(BASE_TERMS)] + OUTSIDE_ROWS) + 1
+_BASE_FEATURES: Final = max(TERM_COLUMNS[: len(BASE_TERMS)]) + 1
 _LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
 
 
@@ -82,20 +89,50 @@ class ShownLists:
 
 
 @dataclass(frozen=True, eq=False)
-class Alternatives:
-    """Lists as a linear problem: alternative ``j`` of list ``l`` has the utility ``design[l, j] @ weights``.
+class Block:
+    """L lists as arrays of J places, J as many as the longest has; ``present`` [L, J] says where there is one.
 
-    ``design`` is float64 [L, J + 1, weights]; the last alternative is choosing nothing, which is ``taken`` [L] where
-    nothing was. ``present`` [L, J + 1] is false where a list is shorter than J.
+    ``facts`` [L, T] are features of travellers, ``features`` [L, J, P] of places, ``over`` [L, J, 2] of places over
+    the budget (that they are, and log(price / budget)), all zero where there is no place; ``chosen`` [L] is -1 for
+    none.
     """
 
-    design: NDArray[np.float64]
+    facts: NDArray[np.float64]
+    features: NDArray[np.float64]
+    over: NDArray[np.float64]
     present: NDArray[np.bool_]
-    taken: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+
+    @property
+    def terms(self) -> int:
+        """How many of ``features.TERMS`` can be told."""
+        return len(TERMS) if self.features.shape[2] == len(PLACE_FEATURES) else len(BASE_TERMS)
+
+    def narrow(self) -> Block:
+        """The same without what only ``features.RICH_TERMS`` need."""
+        facts, features = self.facts[:, :_BASE_FACTS], self.features[:, :, :_BASE_FEATURES]
+        return Block(facts.copy(), features.copy(), self.over, self.present, self.chosen)
+
+    def utilities(
+        self, weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Utilities [L, J], the part of them that says what is out of the question, and of choosing nothing, [L].
+
+        Both are -inf where there is no place; ``weights`` as in ``features.WEIGHT_NAMES``.
+        """
+        matrix = np.zeros((self.facts.shape[1], self.features.shape[2]))
+        matrix[TERM_ROWS[: self.terms], TERM_COLUMNS[: self.terms]] = weights[: self.terms]
+        tastes = self.facts @ matrix
+        budget = self.over @ weights[len(TERMS) : len(TERMS) + len(BUDGET_TERMS)]
+        whole = np.matmul(self.features, tastes[:, :, None])[..., 0] + budget
+        limits = self.facts[:, LIMIT_ROWS] * weights[LIMITS]
+        limited = (self.features[:, :, LIMIT_COLUMNS] * limits[:, None, :]).sum(axis=2) + budget
+        outside = self.facts[:, OUTSIDE_ROWS] @ weights[len(TERMS) + len(BUDGET_TERMS) :]
+        return np.where(self.present, whole, -np.inf), np.where(self.present, limited, -np.inf), outside
 
 
 class Prepared:
-    """The features of many lists, of which :class:`Alternatives` are made a few thousand at a time.
+    """The features of many lists, of which :class:`Block` are made a few thousand at a time.
 
     Raises ModelError when a value is not finite.
     """
@@ -108,32 +145,24 @@ class Prepared:
         self._lists = lists
         self._budgets = budgets(lists.travellers)
 
-    def alternatives(self, start: int, stop: int) -> Alternatives:
-        """Lists ``start:stop`` as a linear problem."""
+    def block(self, start: int, stop: int) -> Block:
+        """Lists ``start:stop``."""
         offsets = self._lists.offsets[start : stop + 1]
         lengths = np.diff(offsets)
+        rows = np.arange(offsets[0], offsets[-1])
         owners = np.repeat(np.arange(len(lengths)), lengths)
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        positions = np.arange(rows.start, rows.stop) - np.repeat(offsets[:-1], lengths)
-        width = int(lengths.max(initial=0))
-        products = self._products(rows, owners + start)
-        design = np.zeros((len(lengths), width + 1, products.shape[1] + len(OUTSIDE_TERMS)))
-        design[owners, positions, : products.shape[1]] = products
-        design[:, width, products.shape[1] :] = self._facts[start:stop, _OUTSIDE_ROWS]
-        present = np.arange(width + 1) < lengths[:, None]
-        present[:, width] = True
-        chosen = self._lists.chosen[start:stop]
-        return Alternatives(design, present, np.where(chosen < 0, width, chosen))
+        positions = rows - np.repeat(offsets[:-1], lengths)
+        shape = (len(lengths), int(lengths.max(initial=0)))
+        features, over = np.zeros((*shape, len(PLACE_FEATURES))), np.zeros((*shape, len(BUDGET_TERMS)))
+        features[owners, positions] = self._features[rows]
+        over[owners, positions] = self._over(rows, owners + start)
+        present = np.arange(shape[1]) < lengths[:, None]
+        return Block(self._facts[start:stop], features, over, present, self._lists.chosen[start:stop])
 
-    def _products(self, rows: slice, owners: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The features that a place's weights are for, [rows, terms + budget terms]."""
-        facts, features = self._facts[owners], self._features[rows]
+    def _over(self, rows: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
         spent = self._budgets[owners]
         over = (prices(self._lists.places[rows]) > spent).astype(np.float64)
-        beyond = over * (features[:, _LOG_PRICE] - log_money(spent))
-        products = np.column_stack([facts[:, _TERM_ROWS] * features[:, _TERM_COLUMNS], over, beyond])
-        assert products.shape[1] == len(TERMS) + len(BUDGET_TERMS)  # the order of WEIGHT_NAMES
-        return products
+        return np.column_stack([over, over * (self._features[rows, _LOG_PRICE] - log_money(spent))])
 
 
 def choice_probabilities(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -141,12 +170,22 @@ def choice_probabilities(model: Model, lists: ShownLists) -> tuple[NDArray[np.fl
     prepared = Prepared(lists)
     rows, nothing = [np.empty(0)], [np.empty(0)]
     for start, stop in chunks(len(lists)):
-        part = prepared.alternatives(start, stop)
-        utilities = np.where(part.present, part.design @ model.weights, -np.inf)
-        chances, rest = probabilities(utilities[:, :-1], utilities[:, -1])
-        rows.append(chances[part.present[:, :-1]])
+        block = prepared.block(start, stop)
+        utilities, acceptance, outside = block.utilities(model.weights)
+        chances, rest = probabilities(utilities, outside, acceptance, model.mixture)
+        rows.append(chances[block.present])
         nothing.append(rest)
     return np.concatenate(rows), np.concatenate(nothing)
+
+
+def list_utilities(model: Model, lists: ShownLists) -> NDArray[np.float64]:
+    """The utility of every row [M]: what the order goes by."""
+    prepared = Prepared(lists)
+    rows = [np.empty(0)]
+    for start, stop in chunks(len(lists)):
+        block = prepared.block(start, stop)
+        rows.append(block.utilities(model.weights)[0][block.present])
+    return np.concatenate(rows)
 
 
 def chunks(lists: int, size: int = 4096) -> list[tuple[int, int]]:

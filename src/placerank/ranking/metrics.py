@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,22 +15,40 @@ if TYPE_CHECKING:
     from placerank.ranking.model import Model
 
 
+#: Rows are parted into so many bins of equal size to compare what was promised with what came.
+_BINS: Final = 15
+
+
 def evaluate(model: Model, lists: ShownLists) -> dict[str, float]:
     """The metrics of ``model`` on ``lists``, of which there must be one at least.
 
     Order within a list (``auc_within_lists``, ``ndcg_at_10``, ``mrr``, ``hit_at_1``) is judged where a place was
     chosen; equals share their ranks. ``log_loss`` is in nats a list and counts choosing nothing. ``precision``,
     ``recall``, ``f1`` and ``accuracy`` are of rows, with the likeliest place of a list called chosen unless nothing
-    is likelier. ``auc`` is over all rows of all lists.
+    is likelier. ``auc`` is over all rows of all lists. ``ece`` is the expected calibration error of rows (Naeini et al.
+    2015), ``coverage`` the share of the different places shown that come first in one list at least.
     """
-    rows, nothing = choice_probabilities(model, lists)
-    labels = chosen_rows(lists)
+    return judge(*choice_probabilities(model, lists), lists)
+
+
+def judge(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
+    """The metrics of chances that are known: of every row [M], and of nothing [L]."""
     return {
         "lists": float(len(lists)),
+        "coverage": _coverage(rows, lists),
+        **judge_order(rows, nothing, lists),
+        **_classification(rows, nothing, chosen_rows(lists), lists),
+    }
+
+
+def judge_order(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
+    """Those metrics of :func:`judge` that say how good chances and order are."""
+    labels = chosen_rows(lists)
+    return {
         "auc": area_under_curve(rows, labels),
-        "log_loss": _log_loss(rows, nothing, lists),
+        "log_loss": float(losses_of(rows, nothing, lists).mean()),
+        "ece": calibration_error(rows, labels),
         **_order(rows, lists),
-        **_classification(rows, nothing, labels, lists),
     }
 
 
@@ -52,11 +70,53 @@ def area_under_curve(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> 
     return float((ranks[inverse][labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def _log_loss(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> float:
+def list_losses(model: Model, lists: ShownLists) -> NDArray[np.float64]:
+    """Minus the log of what ``model`` gave the choice of each list, in nats [L]."""
+    return losses_of(*choice_probabilities(model, lists), lists)
+
+
+def losses_of(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> NDArray[np.float64]:
+    """The same for chances that are known: of every row [M], and of nothing [L]."""
     taken = nothing.copy()
     some = lists.chosen >= 0
     taken[some] = rows[lists.offsets[:-1][some] + lists.chosen[some]]
-    return float(-np.log(np.maximum(taken, np.finfo(np.float64).tiny)).mean())
+    return -np.log(np.maximum(taken, np.finfo(np.float64).tiny))
+
+
+def calibration_error(chances: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """How far chances lie from how often they came true, as a mean over rows."""
+    bins = reliability(chances, labels)
+    apart = [len(promised) * abs(float(promised.mean() - came.mean())) for promised, came in bins]
+    return sum(apart) / max(1, len(chances))
+
+
+def reliability(
+    chances: NDArray[np.float64], labels: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Chances and what came of them, in bins of equal size from the least chance on."""
+    by_chance = np.argsort(chances, kind="stable")
+    return [(chances[part], labels[part]) for part in np.array_split(by_chance, _BINS) if len(part)]
+
+
+def _coverage(rows: NDArray[np.float64], lists: ShownLists) -> float:
+    lengths = np.diff(lists.offsets)
+    some = lengths > 0
+    if not some.any():
+        return 0.0
+    _, place = np.unique(lists.places, axis=0, return_inverse=True)
+    owners = np.repeat(np.arange(len(lists)), lengths)
+    by_chance = np.lexsort((-rows, owners))
+    firsts = by_chance[lists.offsets[:-1][some]]
+    return float(len(np.unique(place[firsts])) / len(np.unique(place)))
+
+
+def list_areas(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The share of the other places that the chosen one beats, for lists that have others; and those lists' numbers."""
+    rows, _ = choice_probabilities(model, lists)
+    above, equal, others = _places_of_chosen(rows, lists)
+    judged = others > 0
+    beaten = (others - above - equal / 2)[judged] / others[judged]
+    return beaten, np.flatnonzero(lists.chosen >= 0)[judged]
 
 
 def _order(rows: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A conditional logit with an outside option.
+"""A choice model with an outside option.
 
 The traveller takes the place of greatest utility plus noise, or nothing, which has a utility too (McFadden 1974,
 "Conditional logit analysis of qualitative choice behavior"). Weights are kept for features as they are: whatever
@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from placerank.ranking import artifact
+from placerank.ranking.choice import PLAIN, Mixture, probabilities
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import (
+    BASE_TERMS,
     BUDGET_TERMS,
+    LIMIT_TERMS,
     OUTSIDE_TERMS,
     PLACE_FEATURES,
     TERMS,
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 
     from placerank.domain import Traveller
 
-Kind = Literal["prior", "logit"]
+__all__ = ["GREATEST_WEIGHT", "Kind", "Mixture", "Model", "Tastes", "probabilities"]
+
+Kind = Literal["prior", "logit", "lapse", "rich"]
 
 #: Features are at most about 50, so that utilities of weights up to here are finite in float32, far from its end.
 GREATEST_WEIGHT: Final = 1e6
@@ -46,6 +51,15 @@ _TERM_ROWS: Final = np.array([TRAVELLER_FEATURES.index(name) for name, _ in TERM
 _TERM_COLUMNS: Final = np.array([PLACE_FEATURES.index(name) for _, name in TERMS])
 _OUTSIDE_ROWS: Final = np.array([TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS])
 _BUDGET: Final = len(TERMS)
+_LIMITS: Final = [TERMS.index(term) for term in LIMIT_TERMS]
+_LIMIT_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name, _ in LIMIT_TERMS]
+_LIMIT_COLUMNS: Final = [PLACE_FEATURES.index(name) for _, name in LIMIT_TERMS]
+_LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
+#: Every model has these rows and columns, whatever its weights.
+_BASE_ROWS: Final = {TRAVELLER_FEATURES.index(name) for name, _ in BASE_TERMS} | {
+    TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS
+}
+_BASE_COLUMNS: Final = {PLACE_FEATURES.index(name) for _, name in BASE_TERMS}
 _OUTSIDE: Final = len(TERMS) + len(BUDGET_TERMS)
 
 
@@ -53,8 +67,9 @@ _OUTSIDE: Final = len(TERMS) + len(BUDGET_TERMS)
 class Tastes:
     """What a model makes of travellers, all float64: the traveller's side of every utility.
 
-    ``places`` [B, D] weighs the place features, ``outside`` [B] is the utility of nothing; a place over ``budgets``
-    [B] gets ``over`` [B] + ``over_slope`` * log price on top.
+    ``places`` [B, D] weighs the D place features that the model uses (``Model.columns``), ``outside`` [B] is the
+    utility of nothing; a place over ``budgets`` [B] gets ``over`` [B] + ``over_slope`` * log price on top. ``limits``
+    [B, limits] weighs what is out of the question.
     """
 
     places: NDArray[np.float64]
@@ -62,6 +77,7 @@ class Tastes:
     budgets: NDArray[np.float64]
     over: NDArray[np.float64]
     over_slope: float
+    limits: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +91,9 @@ class Model:
     weights: NDArray[np.float64]
     metrics: Mapping[str, float] = field(default_factory=dict)
     normaliser: Mapping[str, float] = field(default_factory=dict)
+    mixture: Mixture = PLAIN
+    #: The lists that it learned from: how many, of how many travellers, from when to when, their digest.
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         weights = np.array(self.weights, dtype=np.float64)
@@ -82,10 +101,13 @@ class Model:
             raise ModelError(f"A model needs {len(WEIGHT_NAMES)} weights, this one has the shape {weights.shape}.")
         if not (np.abs(weights) <= GREATEST_WEIGHT).all():
             raise ModelError("A weight of the model is not a number, not finite, or beyond a million.")
+        if not self.mixture.usable:
+            raise ModelError(f"The model's mixture cannot be used: {self.mixture}.")
         weights.setflags(write=False)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
         object.__setattr__(self, "normaliser", MappingProxyType(dict(self.normaliser)))
+        object.__setattr__(self, "data", MappingProxyType(dict(self.data)))
 
     def tastes(self, travellers: Sequence[Traveller]) -> Tastes:
         """The travellers' side of the utilities; a traveller's is the same bits in whatever batch it comes."""
@@ -94,12 +116,21 @@ class Model:
         budgets = budgets_of(travellers)
         # Sums along a running axis add in a fixed order, a matrix product does not.
         return Tastes(
-            places=np.add.accumulate(facts.T[:, :, None] * self._weights_by_side[:, None, :])[-1],
+            places=np.add.accumulate(facts.T[self._rows, :, None] * self._folded[:, None, :])[-1],
             outside=np.add.accumulate(facts.T[_OUTSIDE_ROWS] * self.weights[_OUTSIDE:, None])[-1],
             budgets=budgets,
             over=self.weights[_BUDGET] - slope * log_money(budgets),
             over_slope=slope,
+            limits=facts[:, _LIMIT_ROWS] * self.weights[_LIMITS],
         )
+
+    def acceptance(
+        self, tastes: Tastes, owners: NDArray[np.intp], features: NDArray[np.float64], over: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """The part of the utilities [M] that says what is out of the question, of places with ``features`` [M, ≥D]."""
+        penalty = tastes.over[owners] + tastes.over_slope * features[:, _LOG_PRICE]
+        limited: NDArray[np.float64] = (tastes.limits[owners] * features[:, _LIMIT_COLUMNS]).sum(axis=1)
+        return limited + np.where(over, penalty, 0.0)
 
     def utilities(
         self, travellers: Sequence[Traveller], values: NDArray[np.float64]
@@ -109,11 +140,11 @@ class Model:
         The scorer's order is that of these numbers exactly. Raises ModelError when one of them is not finite.
         """
         tastes = self.tastes(travellers)
-        features = place_features(values)
+        features = place_features(values)[:, self.columns]
         sums = np.zeros((len(travellers), len(values)))
-        for column in range(len(PLACE_FEATURES)):
+        for column in range(len(self.columns)):
             sums += tastes.places[:, column, None] * features[:, column]
-        log_price = features[:, PLACE_FEATURES.index("log_price")]
+        log_price = features[:, _LOG_PRICE]
         penalty = tastes.over[:, None] + tastes.over_slope * log_price
         sums += np.where(prices(values) > tastes.budgets[:, None], penalty, 0.0)
         if not (np.isfinite(sums).all() and np.isfinite(tastes.outside).all()):
@@ -128,7 +159,9 @@ class Model:
     def from_artifact(cls, data: bytes) -> Model:
         """The model in a blob of :meth:`to_artifact`. Raises ModelError when it is damaged or of another version."""
         contents = artifact.unpack(data)
-        return cls(contents.kind, contents.weights, contents.metrics, contents.normaliser)
+        return cls(
+            contents.kind, contents.weights, contents.metrics, contents.normaliser, contents.mixture, contents.data
+        )
 
     @property
     def digest(self) -> str:
@@ -137,25 +170,35 @@ class Model:
 
     @cached_property
     def _artifact(self) -> bytes:
-        return artifact.pack(artifact.Contents(self.kind, self.weights, self.metrics, self.normaliser))
+        contents = artifact.Contents(self.kind, self.weights, self.metrics, self.normaliser, self.mixture, self.data)
+        return artifact.pack(contents)
+
+    @property
+    def cost(self) -> int:
+        """Products that a traveller costs for each place of the catalogue."""
+        return len(self.columns)
 
     @cached_property
-    def _weights_by_side(self) -> NDArray[np.float64]:
+    def columns(self) -> NDArray[np.intp]:
+        """Numbers of the place features that the model uses; those of ``BASE_TERMS`` come first."""
+        return _used(self._by_side, 0, _BASE_COLUMNS)
+
+    @cached_property
+    def _rows(self) -> NDArray[np.intp]:
+        return _used(self._by_side, 1, _BASE_ROWS)
+
+    @cached_property
+    def _folded(self) -> NDArray[np.float64]:
+        return self._by_side[np.ix_(self._rows, self.columns)]
+
+    @cached_property
+    def _by_side(self) -> NDArray[np.float64]:
         """The weights of the terms as a matrix [traveller features, place features], zero where there is no term."""
         matrix = np.zeros((len(TRAVELLER_FEATURES), len(PLACE_FEATURES)))
         matrix[_TERM_ROWS, _TERM_COLUMNS] = self.weights[:_BUDGET]
         return matrix
 
 
-def probabilities(
-    utilities: NDArray[np.float64], outside: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P(chosen) [..., k] of places with ``utilities`` [..., k], and [...] of choosing nothing; together they are 1.
-
-    A utility of -inf stands for no place.
-    """
-    top = np.maximum(utilities.max(axis=-1, initial=-np.inf), outside)
-    weights = np.exp(utilities - top[..., None])
-    nothing = np.exp(outside - top)
-    total = weights.sum(axis=-1) + nothing
-    return weights / total[..., None], nothing / total
+def _used(weights: NDArray[np.float64], axis: int, always: set[int]) -> NDArray[np.intp]:
+    weighed = set(np.flatnonzero(np.abs(weights).sum(axis=axis)).tolist())
+    return np.array(sorted(always | weighed), dtype=np.intp)

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from placerank.domain import Traveller
+from placerank.ranking.choice import PLAIN, probabilities
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import PLACE_FEATURES, place_features, prices
-from placerank.ranking.model import probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ class Scorer:
     """
 
     def __init__(self, model: Model, table: PlaceTable, *, device: str = "cpu") -> None:
-        features = place_features(table.values)
+        features = place_features(table.values)[:, model.columns]
         if not np.isfinite(features).all():
             raise ModelError("The catalogue holds a value that is not a finite number.")
         self.model = model
@@ -75,6 +75,7 @@ class Scorer:
         with_ones = np.vstack([self._features.T, np.ones(len(table))])
         self._columns = torch.from_numpy(with_ones.astype(np.float32)).to(self._device)
         self._places = torch.arange(len(table), device=self._device)
+        self._places_of: NDArray[np.intp] | None = None
         self._buffers: dict[str, torch.Tensor] = {}
 
     def warm_up(self) -> None:
@@ -96,13 +97,32 @@ class Scorer:
             raise ModelError("A utility is not a finite number: a traveller holds a value that is not.")
         kept = self._possible_blocks(tastes, k)
         rows, utilities = self._best(tastes, kept, k)
-        scores, _ = probabilities(utilities, tastes.outside)
+        scores, _ = probabilities(utilities, tastes.outside, self._acceptance(tastes, rows), self.model.mixture)
         return [
             Ranking(tuple(own), tuple(values), tuple(chances))
             for own, values, chances in zip(
                 self._order[rows].tolist(), utilities.tolist(), scores.tolist(), strict=True
             )
         ]
+
+    def chances(self, traveller: Traveller, rows: Sequence[int]) -> tuple[float, ...]:
+        """P(chosen | these rows of the table and choosing nothing) of each, in the order given."""
+        places = np.empty(len(self.table), dtype=np.intp) if self._places_of is None else self._places_of
+        if self._places_of is None:
+            places[self._order] = np.arange(len(self.table))
+            self._places_of = places
+        tastes = self.model.tastes([traveller])
+        own = places[list(rows)]
+        utilities = self._utilities(tastes, np.zeros(len(own), dtype=np.intp), own)[None]
+        scores, _ = probabilities(utilities, tastes.outside, self._acceptance(tastes, own[None]), self.model.mixture)
+        return tuple(scores[0].tolist())
+
+    def _acceptance(self, tastes: Tastes, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        if self.model.mixture == PLAIN:
+            return None
+        owners, flat = np.repeat(np.arange(len(rows)), rows.shape[1]), rows.ravel()
+        over = self._prices[flat] > tastes.budgets[owners]
+        return self.model.acceptance(tastes, owners, self._features[flat], over).reshape(rows.shape)
 
     def _possible_blocks(self, tastes: Tastes, k: int) -> NDArray[np.bool_]:
         """Which blocks [B, blocks] may hold one of a traveller's best k."""
@@ -117,7 +137,7 @@ class Scorer:
 
     def _rounding(self, tastes: Tastes) -> NDArray[np.float64]:
         """A bound [B] of how far a float32 score is from the float64 utility, in whatever order it was summed."""
-        terms = len(PLACE_FEATURES) + 2
+        terms = self._features.shape[1] + 2
         size = np.abs(tastes.places) @ self._greatest + np.abs(tastes.over)
         size += abs(tastes.over_slope) * self._greatest[_LOG_PRICE]
         # Each product has three roundings (both factors, itself), each sum one a term; doubled to be on the safe side.

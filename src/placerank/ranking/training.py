@@ -1,43 +1,59 @@
 """Learning from shown lists: which of these places, or none of them.
 
-The loss compares the alternatives of one list (softmax over its places and choosing nothing, McFadden 1974), with a
-ridge toward the prior: what the data does not say stays as it was judged. The problem is convex and has few weights,
-so Newton's method solves it in about ten steps, the same every time.
+The loss compares the places of one list, and choosing nothing. Several shapes of model are fitted
+(:data:`objective.CANDIDATES`) and judged on travellers whom they have not seen; the simplest one that no other clearly
+beats is fitted again on all. With few lists that is one with few free weights; with many the richest can win.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.features import WEIGHT_NAMES
-from placerank.ranking.lists import Prepared, ShownLists, chunks
-from placerank.ranking.metrics import evaluate
-from placerank.ranking.model import GREATEST_WEIGHT, Model, probabilities
+from placerank.ranking.lists import ShownLists, choice_probabilities
+from placerank.ranking.metrics import evaluate, judge, losses_of
+from placerank.ranking.minimise import minimise
+from placerank.ranking.model import GREATEST_WEIGHT, Model
+from placerank.ranking.objective import CANDIDATES, Objective
 from placerank.ranking.prior import prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from placerank.ranking.lists import Alternatives
+    from placerank.ranking.objective import Candidate
 
-__all__ = ["ShownLists", "Trained", "split", "train"]
+__all__ = ["Fitted", "ShownLists", "Trained", "fit", "fit_candidate", "learn", "split", "train"]
 
 #: Share of the travellers whose lists are kept for judging.
 _HELD_OUT: Final = 0.2
-#: Strength of the ridge, in squared units of a weight times its feature's spread.
-_RIDGE: Final = 3.0
-#: The constant of choosing nothing is all but free: how much is taken at all differs between catalogues.
-_FREE_RIDGE: Final = 0.01
-_LEAST_SPREAD: Final = 1e-2
-_ENOUGH: Final = 1e-8
-_EXPECTED_STEPS: Final = 10
+#: Few lists are judged in turns, so that each is held out once; of many, one part in five says enough.
+_FOLDS: Final = 3
+_MANY: Final = 5_000
+_MAX_STEPS: Final = 150
+#: A rough guess, for the progress only.
+_EXPECTED_STEPS: Final = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The chosen model, fitted on all lists, and the mean loss of each candidate on held-out travellers.
+
+    ``rows`` and ``nothing`` are the chances that the model's candidate gave the lists ``judged`` by when it had not
+    seen their travellers.
+    """
+
+    model: Model
+    losses: dict[str, float]
+    judged: ShownLists
+    rows: NDArray[np.float64]
+    nothing: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +63,7 @@ class Trained:
     model: Model
     metrics: dict[str, float]
     baseline_metrics: dict[str, float]
+    held_out: ShownLists
 
 
 def train(
@@ -54,7 +71,8 @@ def train(
     *,
     seed: int,
     start: Model | None = None,
-    max_steps: int = 200,
+    data: Mapping[str, str] | None = None,
+    max_steps: int = _MAX_STEPS,
     min_lists: int = 30,
     progress: Callable[[float], None] = lambda _done: None,
 ) -> Trained:
@@ -69,14 +87,59 @@ def train(
         raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
     seen, held_out = split(lists.identities, seed)
     unseen = lists.subset(held_out)
-    fitted = _fit(lists.subset(seen), max_steps, progress)
-    metrics = evaluate(fitted, unseen)
+    fitted = fit(lists.subset(seen), seed=seed, max_steps=max_steps, progress=progress)
+    metrics = evaluate(fitted.model, unseen)
     progress(1.0)
     return Trained(
-        model=Model("logit", fitted.weights, metrics, fitted.normaliser),
+        model=replace(fitted.model, metrics=metrics, data=data or {}),
         metrics=metrics,
         baseline_metrics=evaluate(start or prior(), unseen),
+        held_out=unseen,
     )
+
+
+def learn(lists: ShownLists, *, seed: int, data: Mapping[str, str], min_lists: int = 30) -> Fitted:
+    """A model fitted on all of ``lists``, with metrics of held-out travellers in it; ``data`` says where they are from.
+
+    Raises NotEnoughData for fewer than ``min_lists`` lists or two travellers, ModelError for what is not finite.
+    """
+    if len(lists) < min_lists:
+        raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
+    fitted = fit(lists, seed=seed)
+    if not len(fitted.judged):
+        raise NotEnoughData(f"Training needs lists of two travellers or more; there are {len(set(lists.identities))}.")
+    metrics = judge(fitted.rows, fitted.nothing, fitted.judged)
+    return replace(fitted, model=replace(fitted.model, metrics=metrics, data=data))
+
+
+def fit(
+    lists: ShownLists,
+    *,
+    seed: int,
+    max_steps: int = _MAX_STEPS,
+    progress: Callable[[float], None] = lambda _done: None,
+) -> Fitted:
+    """The candidate that predicts unseen travellers best, fitted on all of ``lists``."""
+    folds = _folds(lists, seed)
+    steps = _Steps(progress, fits=len(CANDIDATES) * len(folds) + 1)
+    judged = lists.subset(np.concatenate([np.zeros(0, dtype=np.int64), *(unseen for _, unseen in folds)]))
+    chances: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    losses: dict[str, NDArray[np.float64]] = {}
+    for candidate in CANDIDATES:
+        fits = [_fit(lists.subset(seen), candidate, max_steps, steps) for seen, _ in folds]
+        chances[candidate.kind] = _together(
+            [choice_probabilities(model, lists.subset(unseen)) for model, (_, unseen) in zip(fits, folds, strict=True)]
+        )
+        losses[candidate.kind] = losses_of(*chances[candidate.kind], judged)
+    best = _simplest_of_the_best(losses)
+    model = _fit(lists, best, max_steps, steps)
+    means = {kind: float(each.mean()) for kind, each in losses.items() if len(each)}
+    return Fitted(model, means, judged, *chances[best.kind])
+
+
+def fit_candidate(lists: ShownLists, candidate: Candidate, *, max_steps: int = _MAX_STEPS) -> Model:
+    """One candidate fitted on all of ``lists``."""
+    return _fit(lists, candidate, max_steps, _Steps(lambda _done: None, fits=1))
 
 
 def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -85,7 +148,7 @@ def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDAr
     A traveller's side hangs on the identity and the seed alone, so that no model of this seed, however much later it is
     trained, has seen those by whom two of them are compared. Raises NotEnoughData for fewer than two travellers.
     """
-    lots = {identity: _lot(identity, seed) for identity in set(identities)}
+    lots = {identity: _lot(identity, str(seed)) for identity in set(identities)}
     if len(lots) < 2:
         raise NotEnoughData(f"Training needs lists of two travellers or more; there are {len(lots)}.")
     # Among few travellers chance may put all on one side.
@@ -94,82 +157,57 @@ def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDAr
     return np.flatnonzero(~unseen), np.flatnonzero(unseen)
 
 
-def _lot(identity: str, seed: int) -> float:
+def _folds(lists: ShownLists, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Ways to part the lists by traveller into some to fit and some to judge; none for a lone traveller."""
+    parts = np.array([int(_lot(identity, f"fold {seed}") * _FOLDS) for identity in lists.identities])
+    turns = range(1 if len(lists) >= _MANY else _FOLDS)
+    pairs = [(np.flatnonzero(parts != turn), np.flatnonzero(parts == turn)) for turn in turns]
+    return [(seen, unseen) for seen, unseen in pairs if len(seen) and len(unseen)]
+
+
+def _together(
+    parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rows, nothing = zip((np.zeros(0), np.zeros(0)), *parts, strict=True)
+    return np.concatenate(rows), np.concatenate(nothing)
+
+
+def _lot(identity: str, salt: str) -> float:
     """A number from 0 to 1 that this identity always draws."""
-    digest = hashlib.blake2b(f"{seed} {identity}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt} {identity}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
-def _fit(lists: ShownLists, max_steps: int, progress: Callable[[float], None]) -> Model:
-    """The weights of least loss on ``lists``, by Newton's method with step halving."""
-    problem = _Problem(lists)
-    weights = problem.target
-    loss, slope, curvature = problem.at(weights)
-    for step in range(max_steps):
-        progress(min(1.0, step / _EXPECTED_STEPS))
-        move: NDArray[np.float64] = np.linalg.solve(curvature, slope).astype(np.float64)
-        if slope @ move < _ENOUGH:
-            break
-        weights, loss, slope, curvature = problem.descend(weights, move, loss)
-    normaliser = dict(zip(WEIGHT_NAMES, problem.spread.tolist(), strict=True))
-    return Model("logit", np.clip(weights, -GREATEST_WEIGHT, GREATEST_WEIGHT), normaliser=normaliser)
+def _simplest_of_the_best(losses: dict[str, NDArray[np.float64]]) -> Candidate:
+    """The candidate of least loss; a richer one has to win by more than a standard error."""
+    best = CANDIDATES[0]
+    for candidate in CANDIDATES[1:]:
+        gains = losses[best.kind] - losses[candidate.kind]
+        if len(gains) > 1 and gains.mean() > gains.std() / np.sqrt(len(gains)):
+            best = candidate
+    return best
 
 
-class _Problem:
-    """The penalised loss of the lists as a function of the weights; ``spread`` is that of each weight's feature."""
-
-    def __init__(self, lists: ShownLists) -> None:
-        self._prepared = Prepared(lists)
-        self._spans = chunks(len(lists))
-        self.target = prior().weights
-        self.spread = self._spreads()
-        free = np.array([name == "outside:one" for name in WEIGHT_NAMES])
-        self._ridge = np.where(free, _FREE_RIDGE, _RIDGE) * self.spread**2
-
-    def at(self, weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Loss in nats, its gradient [K] and its Hessian [K, K]."""
-        away = weights - self.target
-        loss = float(0.5 * self._ridge @ away**2)
-        slope, curvature = self._ridge * away, np.diag(self._ridge)
-        for start, stop in self._spans:
-            part = _likelihood(self._prepared.alternatives(start, stop), weights)
-            loss, slope, curvature = loss + part[0], slope + part[1], curvature + part[2]
-        return loss, slope, curvature
-
-    def descend(
-        self, weights: NDArray[np.float64], move: NDArray[np.float64], loss: float
-    ) -> tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64]]:
-        """Go along ``move``, half as far each time the loss would grow; a convex loss shrinks in the end."""
-        for halvings in range(30):
-            there = weights - move * 0.5**halvings
-            found = self.at(there)
-            if found[0] <= loss:
-                break
-        return there, *found
-
-    def _spreads(self) -> NDArray[np.float64]:
-        """Standard deviation of every feature over the alternatives that have it, 1 for the constant."""
-        count, total, squares = 0.0, np.zeros(len(WEIGHT_NAMES)), np.zeros(len(WEIGHT_NAMES))
-        for start, stop in self._spans:
-            part = self._prepared.alternatives(start, stop)
-            rows = part.design[part.present]
-            count, total, squares = count + len(rows), total + rows.sum(axis=0), squares + (rows**2).sum(axis=0)
-        variance = squares / count - (total / count) ** 2
-        return np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD)
+def _fit(lists: ShownLists, candidate: Candidate, max_steps: int, steps: _Steps) -> Model:
+    """A candidate with the weights of least loss on ``lists``."""
+    objective = Objective(lists, candidate)
+    point = minimise(objective, objective.start, max_steps=max_steps, progress=steps.within)
+    steps.next()
+    weights, mixture = objective.unfold(point)
+    normaliser = dict(zip(WEIGHT_NAMES, objective.spread.tolist(), strict=True))
+    return Model(candidate.kind, np.clip(weights, -GREATEST_WEIGHT, GREATEST_WEIGHT), {}, normaliser, mixture)
 
 
-def _likelihood(
-    part: Alternatives, weights: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Negative log likelihood of what was taken, its gradient and its Hessian."""
-    utilities = np.where(part.present, part.design @ weights, -np.inf)
-    places, nothing = probabilities(utilities[:, :-1], utilities[:, -1])
-    chances = np.column_stack([places, nothing])
-    every = np.arange(len(chances))
-    taken = part.design[every, part.taken]
-    expected = np.einsum("lj,ljk->lk", chances, part.design)
-    flat = part.design.reshape(-1, part.design.shape[2])
-    curvature = flat.T @ (chances.reshape(-1, 1) * flat) - expected.T @ expected
-    top = utilities.max(axis=1)
-    loss = top + np.log(np.exp(utilities - top[:, None]).sum(axis=1)) - utilities[every, part.taken]
-    return float(loss.sum()), (expected - taken).sum(axis=0), curvature
+class _Steps:
+    """Progress over several fits, from 0 to 1 and never back."""
+
+    def __init__(self, progress: Callable[[float], None], fits: int) -> None:
+        self._progress = progress
+        self._fits = fits
+        self._done = 0
+
+    def within(self, step: int) -> None:
+        self._progress((self._done + min(0.99, step / _EXPECTED_STEPS)) / self._fits)
+
+    def next(self) -> None:
+        self._done += 1

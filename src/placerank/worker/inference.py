@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from placerank.cache.ports import WorkerCache
     from placerank.db.jobs import JobRepository
-    from placerank.ranking.scorer import Ranking
+    from placerank.worker.exploration import Explorer, Order
     from placerank.worker.serving import ServedModel, Serving, Snapshot
 
 log = logging.getLogger(__name__)
@@ -53,13 +53,19 @@ class InferenceBatch:
     """Runs batches. Each id is applied once; ids that are finished or erased are passed over."""
 
     def __init__(
-        self, jobs: JobRepository, cache: WorkerCache, serving: Serving, *, answer_size: int, moved: Callable[[], None]
+        self,
+        jobs: JobRepository,
+        cache: WorkerCache,
+        serving: Serving,
+        *,
+        explorer: Explorer,
+        moved: Callable[[], None],
     ) -> None:
         """``moved`` is called while an outage of the database is waited out: waiting is no hang."""
         self._jobs = jobs
         self._cache = cache
         self._serving = serving
-        self._answer_size = answer_size
+        self._explorer = explorer
         self._moved = moved
         self._stopping = threading.Event()
 
@@ -81,7 +87,13 @@ class InferenceBatch:
     def fail(self, task_id: UUID, problem: Problem) -> None:
         """End one inference with a problem."""
         record = answers.ended(str(task_id), Status.FAILURE, problem).encode()
-        self._finish([Outcome(task_id, problem=problem)], {task_id: record})
+        outcome = Outcome(task_id, problem=problem, model_version=self._version_of(task_id))
+        self._finish([outcome], {task_id: record})
+
+    def _version_of(self, task_id: UUID) -> str | None:
+        """The version that was to answer: failures count against it."""
+        jobs = self._patiently(lambda: self._jobs.read([task_id]))
+        return self._serving.current().model_for(jobs[0].identity).version if jobs else None
 
     def _count_attempt(self, task_id: UUID) -> None:
         # The last thing before it is computed: whatever ends the worker now is counted against this one alone.
@@ -101,10 +113,10 @@ class InferenceBatch:
             outcomes.append(Outcome(job.task_id, problem=problem))
             records[job.task_id] = answers.ended(str(job.task_id), Status.FAILURE, problem).encode()
         for model, together in ready.items():
-            rankings = model.scorer.rank([job.traveller for job in together], self._answer_size)
-            for job, ranking in zip(together, rankings, strict=True):
-                outcomes.append(Outcome(job.task_id, shown=_shown(ranking, snapshot, model)))
-                records[job.task_id] = _record(job, ranking, snapshot, model)
+            orders = self._explorer.orders(model.scorer, [job.traveller for job in together])
+            for job, order in zip(together, orders, strict=True):
+                outcomes.append(Outcome(job.task_id, shown=_shown(order, snapshot, model)))
+                records[job.task_id] = _record(job, order, snapshot, model)
         return outcomes, records
 
     def _finish(self, outcomes: Sequence[Outcome], records: dict[UUID, bytes]) -> None:
@@ -126,20 +138,21 @@ class InferenceBatch:
                 failures += 1
 
 
-def _shown(ranking: Ranking, snapshot: Snapshot, model: ServedModel) -> Shown:
-    table, rows = snapshot.table, list(ranking.rows)
+def _shown(order: Order, snapshot: Snapshot, model: ServedModel) -> Shown:
+    table, rows = snapshot.table, list(order.rows)
     return Shown(
         model_version=model.version,
         catalogue_version=table.version,
         candidates=len(table),
         revisions=table.revisions[rows].tolist(),
         location_ids=table.location_ids[rows].tolist(),
-        scores=ranking.scores,
-        # Without exploration the order is certain.
-        propensities=[1.0] * len(rows),
+        scores=order.scores,
+        propensities=order.propensities,
+        candidates_digest=table.digest,
+        explored=order.explored,
     )
 
 
-def _record(job: Job, ranking: Ranking, snapshot: Snapshot, model: ServedModel) -> bytes:
-    scored = ((score, snapshot.rendered(row)) for score, row in zip(ranking.scores, ranking.rows, strict=True))
+def _record(job: Job, order: Order, snapshot: Snapshot, model: ServedModel) -> bytes:
+    scored = ((score, snapshot.rendered(row)) for score, row in zip(order.scores, order.rows, strict=True))
     return answers.succeeded(str(job.task_id), model.version, answers.render_places(scored)).encode()

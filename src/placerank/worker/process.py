@@ -23,9 +23,10 @@ from placerank.queue.celery_app import make_app
 from placerank.worker.batcher import MicroBatcher
 from placerank.worker.consumer import Beat, Waker
 from placerank.worker.dead_letters import DeadLetters
+from placerank.worker.exploration import Explorer
 from placerank.worker.heartbeat import Heartbeat
 from placerank.worker.inference import Delivery, InferenceBatch
-from placerank.worker.serving import Serving
+from placerank.worker.serving import Serving, catalogue_table, ensure_first_model
 from placerank.worker.tasks import add_inference_task, add_training_task
 from placerank.worker.training import TrainingRun
 
@@ -64,7 +65,7 @@ def inference_work(runtime: WorkerRuntime) -> Work:
         JobRepository(runtime.database),
         runtime.cache,
         serving,
-        answer_size=options.answer_size,
+        explorer=Explorer(options.exploration, options.answer_size),
         moved=lambda: batcher.moved(),
     )
     batcher: MicroBatcher[Delivery, None] = MicroBatcher(
@@ -97,9 +98,13 @@ def training_work(runtime: WorkerRuntime) -> Work:
     options, app = runtime.options, _app(runtime)
     training = TrainingRun(
         LearningRepository(runtime.database),
+        lambda: catalogue_table(runtime.database),
+        lambda: ensure_first_model(runtime.database),
         min_lists=options.min_lists,
         max_lists=options.max_lists,
         lease_s=options.lease_s,
+        answer_size=options.answer_size,
+        first_share=options.canary.shares[0],
     )
     # A training reports its own progress under a lease: the heartbeat is the consumer's alone.
     app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: 0.0)

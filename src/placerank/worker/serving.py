@@ -17,6 +17,7 @@ from placerank import answers
 from placerank.db.pool import run
 from placerank.db.statements import statement
 from placerank.domain import PLACE_FIELDS
+from placerank.model_card import model_card
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.errors import ModelError
 from placerank.ranking.model import Model
@@ -156,6 +157,8 @@ class Serving:
             else:
                 table = _table(versions["catalogue"], connection)
             rows = run(connection, "models_in_use")
+        # Here, and not while somebody waits for an answer.
+        table.digest  # noqa: B018
         models = [(served, row["use_percentage"]) for row in rows if (served := self._served(row, table)) is not None]
         if not models:
             raise ModelError("no model in use can be loaded")
@@ -189,10 +192,19 @@ def ensure_first_model(database: Database) -> None:
             "metrics": "{}",
             "training_id": None,
             "dataset_id": None,
+            "decision": None,
+            "card": model_card(first, {}),
         }
         run(connection, "insert_model", params)
         run(connection, "bump_models")
         log.info("serving: registered the first model, which needs no data")
+
+
+def catalogue_table(database: Database) -> PlaceTable:
+    """The catalogue in force."""
+    with database.transaction() as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return _table(run(connection, "versions")[0]["catalogue"], connection)
 
 
 def _table(version: int, connection: Connection[DictRow]) -> PlaceTable:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from placerank.db.learning import NewVersion
+from placerank.db.learning import NewVersion, Promotion
 from placerank.db.pool import OUTAGES
-from placerank.domain import PLACE_FIELDS, Problem
-from placerank.ranking.errors import NotEnoughData
-from placerank.ranking.lists import ShownLists
+from placerank.domain import Problem
+from placerank.model_card import model_card
+from placerank.ranking.bootstrap import metric_intervals
+from placerank.ranking.errors import ModelError, NotEnoughData
+from placerank.ranking.gate import decide
+from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
-from placerank.ranking.training import train
+from placerank.ranking.prior import prior
+from placerank.worker.datasets import dataset_of, learn_from
+from placerank.worker.expectations import expected_scores, explored_figures
 from placerank.worker.inference import Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from placerank.db.learning import AnsweredList, LearningRepository
+    from placerank.db.learning import AnsweredList, Dataset, LearningRepository
+    from placerank.ranking.catalogue import PlaceTable
+    from placerank.ranking.gate import Decision
     from placerank.ranking.training import Trained
 
 log = logging.getLogger(__name__)
@@ -37,8 +42,27 @@ _REPORT_EVERY_S = 0.5
 class TrainingRun:
     """Runs trainings, one at a time."""
 
-    def __init__(self, learning: LearningRepository, *, min_lists: int, max_lists: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        learning: LearningRepository,
+        catalogue: Callable[[], PlaceTable],
+        first_model: Callable[[], None],
+        *,
+        min_lists: int,
+        max_lists: int,
+        lease_s: float,
+        answer_size: int,
+        first_share: int,
+    ) -> None:
+        """``first_model`` registers one where there is none: even the first that is learned has to pass the gate.
+
+        ``first_share`` is the per cent of the travellers that a version gets when it has passed.
+        """
+        self._first_model = first_model
+        self._answer_size = answer_size
         self._learning = learning
+        self._catalogue = catalogue
+        self._first_share = first_share
         self._min_lists = min_lists
         self._max_lists = max_lists
         self._lease_s = lease_s
@@ -75,6 +99,8 @@ class TrainingRun:
         with self._renewed_lease(training_id) as report:
             try:
                 self._train(training_id, claim.options, report)
+            except _Cancelled:
+                log.info("training %s: cancelled", training_id)
             except NotEnoughData as error:
                 self._learning.fail(training_id, Problem("not_enough_data", str(error)))
             except (Stopping, *OUTAGES):
@@ -83,14 +109,61 @@ class TrainingRun:
                 raise
 
     def _train(self, training_id: UUID, options: Mapping[str, Any], report: _Report) -> None:
-        seed = int(options.get("seed", 0))
+        dataset, answered = self._recorded(training_id, options)
+        name, champion = self._champion()
+        trained = learn_from(answered, dataset, min_lists=self._min_lists, progress=report.set)
+        decision = decide(champion, trained.model, trained.held_out, dataset.seed)
+        chances = choice_probabilities(trained.model, trained.held_out)
+        intervals = metric_intervals(*chances, trained.held_out, dataset.seed)
+        figures = explored_figures(champion, trained.model, answered, dataset.seed)
+        version = NewVersion(
+            kind=trained.model.kind,
+            digest=trained.model.digest,
+            artifact=trained.model.to_artifact(),
+            metrics=_metrics(trained, decision, name) | {"intervals": intervals},
+            card=model_card(trained.model, intervals),
+            decision={**decision.as_dict(), "champion_version": name, "counterfactual": figures},
+            promotion=self._promotion(champion, trained) if decision.passed else None,
+            dataset_id=dataset.id,
+        )
+        registered = self._learning.register(training_id, version)
+        outcome = "passed the gate" if decision.passed else f"kept aside: {' '.join(decision.reasons)}"
+        log.info("training %s: %s, %s", training_id, registered, outcome)
+
+    def _recorded(self, training_id: UUID, options: Mapping[str, Any]) -> tuple[Dataset, Sequence[AnsweredList]]:
+        """The training's lists: those that an attempt before has recorded, unless some of them were erased since."""
+        dataset = self._learning.dataset(training_id)
+        if dataset is not None:
+            answered = self._learning.lists_of(dataset)
+            if len(answered) == len(dataset.task_ids):
+                return dataset, answered
+            self._learning.drop(dataset)
         answered = self._learning.lists(int(options.get("max_lists", self._max_lists)))
-        champion = self._learning.champion()
-        start = None if champion is None else Model.from_artifact(champion[1])
-        trained = train(shown_lists(answered), seed=seed, start=start, min_lists=self._min_lists, progress=report.set)
-        version = _version(trained, answered, seed, against=None if champion is None else champion[0])
-        name = self._learning.register(training_id, version)
-        log.info("training %s: %s, %s", training_id, name, "promoted" if version.promote else "kept aside")
+        if len(answered) < self._min_lists:
+            raise NotEnoughData(f"Training needs {self._min_lists} answered lists; there are {len(answered)}.")
+        found = dataset_of(answered, int(options.get("seed", 0)))
+        return replace(found, id=self._learning.record(training_id, found)), answered
+
+    def _champion(self) -> tuple[str | None, Model]:
+        found = self._learning.champion()
+        if found is None:
+            self._first_model()
+            found = self._learning.champion()
+        if found is None:
+            return None, prior()
+        try:
+            return found[0], Model.from_artifact(found[1])
+        except ModelError as error:
+            log.warning("training: compared with the prior, as %s cannot be read: %s", found[0], error)
+            return None, prior()
+
+    def _promotion(self, champion: Model, trained: Trained) -> Promotion:
+        travellers, table = trained.held_out.travellers, self._catalogue()
+        expected = {
+            "canary": expected_scores(trained.model, table, travellers, self._answer_size).as_dict(),
+            "champion": expected_scores(champion, table, travellers, self._answer_size).as_dict(),
+        }
+        return Promotion(self._first_share, expected)
 
     @contextmanager
     def _renewed_lease(self, training_id: UUID) -> Iterator[_Report]:
@@ -100,7 +173,8 @@ class TrainingRun:
         def renew() -> None:
             while not ended.wait(_REPORT_EVERY_S):
                 try:
-                    self._learning.report(training_id, report.progress, self._lease_s)
+                    if not self._learning.report(training_id, report.progress, self._lease_s):
+                        report.cancel()
                 except OUTAGES:
                     continue
 
@@ -117,59 +191,36 @@ class TrainingRun:
             raise Stopping("the training worker is stopping")
 
 
+class _Cancelled(Exception):
+    """The training was ended by somebody else."""
+
+
 class _Report:
-    """How far a training is; raises ``Stopping`` in the training when the worker stops."""
+    """How far a training is; raises ``Stopping`` or ``_Cancelled`` in the training when it is to end."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
+        self._cancelled = False
         self.progress = 0.0
+
+    def cancel(self) -> None:
+        """End the training at its next step."""
+        self._cancelled = True
 
     def set(self, progress: float) -> None:
         """The training's own callback."""
         if self._stopping.is_set():
             raise Stopping("the training worker is stopping")
+        if self._cancelled:
+            raise _Cancelled
         self.progress = progress
 
 
-def shown_lists(answered: Sequence[AnsweredList]) -> ShownLists:
-    """Answered lists as the arrays that training takes."""
-    lengths = [len(one.places) for one in answered]
-    return ShownLists(
-        travellers=[one.traveller for one in answered],
-        identities=[one.identity for one in answered],
-        places=np.array([place for one in answered for place in one.places], dtype=np.float64).reshape(
-            sum(lengths), len(PLACE_FIELDS)
-        ),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        chosen=np.array([one.chosen for one in answered], dtype=np.int64),
-    )
-
-
-def _version(trained: Trained, answered: Sequence[AnsweredList], seed: int, against: str | None) -> NewVersion:
-    loss, baseline = trained.metrics["log_loss"], trained.baseline_metrics["log_loss"]
-    promote = against is None or loss < baseline
-    metrics: dict[str, Any] = {
+def _metrics(trained: Trained, decision: Decision, against: str | None) -> dict[str, Any]:
+    return {
         **trained.metrics,
         "compared_with": against,
-        "compared_log_loss": baseline,
-        "promoted": promote,
+        "compared_log_loss": decision.champion.log_loss,
+        "promoted": decision.passed,
         "trained_at": time.time(),
     }
-    return NewVersion(
-        kind=trained.model.kind,
-        digest=trained.model.digest,
-        artifact=trained.model.to_artifact(),
-        metrics=metrics,
-        promote=promote,
-        seed=seed,
-        dataset_digest=_digest(answered),
-        task_ids=[one.task_id for one in answered],
-    )
-
-
-def _digest(answered: Sequence[AnsweredList]) -> str:
-    """What identifies a dataset: which lists it has, and what was chosen from each."""
-    digest = hashlib.sha256()
-    for one in answered:
-        digest.update(one.task_id.bytes + one.chosen.to_bytes(2, signed=True))
-    return digest.hexdigest()

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.ranking.helpers import TRAVELLER
+from tests.unit.ranking.helpers import PLACE, TRAVELLER
 
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Traveller
+from placerank.ranking.catalogue import place_values
 from placerank.ranking.features import (
     PLACE_FEATURES,
+    RICH_TERMS,
     TERMS,
     TRAVELLER_FEATURES,
     WEIGHT_NAMES,
@@ -65,7 +69,13 @@ def test_names_are_said_once() -> None:
 def test_values_of_a_traveller_stand_under_their_names() -> None:
     family = Traveller("f", 4, (20, 64, 3, 70), 1, np.e**5, 1, date(2026, 1, 1), True, False, False, False, True, False)
     features = dict(zip(TRAVELLER_FEATURES, traveller_features([family])[0].tolist(), strict=True))
-    assert features == {
+    pairs = {name: value for name, value in features.items() if name.startswith(("part:", "both:"))}
+    assert {name: value for name, value in pairs.items() if value} == {
+        "part:pool": 0.25,
+        "part:mountain": 0.25,
+        "both:pool+mountain": 0.5,
+    }
+    assert {name: value for name, value in features.items() if name not in pairs} == {
         "one": 1.0,
         "pool": 1.0,
         "spa": 0.0,
@@ -81,6 +91,15 @@ def test_values_of_a_traveller_stand_under_their_names() -> None:
         "log_nights": 0.0,
         "log_people": np.log(4.0),
     }
+
+
+def test_parts_of_wishes_add_up_to_the_square_of_the_share_that_is_met() -> None:
+    wishing = replace(TRAVELLER, pool=True, spa=True, lake=True)
+    having = place_values([replace(PLACE, has_pool=True, near_lake=True, has_sport=True)])
+    terms = [term for term in RICH_TERMS if term[0].startswith(("part:", "both:"))]
+    mine, its = traveller_features([wishing])[0], place_features(having)[0]
+    total = sum(mine[TRAVELLER_FEATURES.index(one)] * its[PLACE_FEATURES.index(other)] for one, other in terms)
+    assert total == pytest.approx((2 / 3) ** 2)
 
 
 def test_who_travels_is_no_feature() -> None:

@@ -5,9 +5,9 @@ import pytest
 from tests.unit.ranking.helpers import random_model, synthetic_lists
 
 from placerank.ranking import lists as lists_module
+from placerank.ranking.choice import probabilities
 from placerank.ranking.errors import ModelError
-from placerank.ranking.lists import Prepared, ShownLists, choice_probabilities
-from placerank.ranking.model import probabilities
+from placerank.ranking.lists import Prepared, ShownLists, choice_probabilities, list_utilities
 
 
 def uneven(lists: ShownLists) -> ShownLists:
@@ -27,6 +27,7 @@ def test_learning_and_serving_have_the_same_utilities() -> None:
         expected, rest = probabilities(utilities, outside)
         assert chances[span] == pytest.approx(expected[0])
         assert nothing[one] == pytest.approx(rest[0])
+        assert list_utilities(model, lists)[span] == pytest.approx(utilities[0])
 
 
 def test_probabilities_do_not_depend_on_how_lists_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from tests.unit.ranking.helpers import PLACE, TRAVELLER, synthetic_lists
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.lists import ShownLists
-from placerank.ranking.metrics import area_under_curve, evaluate
+from placerank.ranking.metrics import area_under_curve, calibration_error, evaluate
 from placerank.ranking.prior import prior
 
 
@@ -69,8 +69,20 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
     assert area_under_curve(scores, np.zeros(60, dtype=np.bool_)) == 0.5
 
 
+def test_chances_that_come_true_are_calibrated() -> None:
+    rng = np.random.default_rng(1)
+    chances = rng.random(40_000)
+    assert calibration_error(chances, rng.random(40_000) < chances) < 0.02
+    assert calibration_error(chances, rng.random(40_000) < chances**2) > 0.1
+
+
+def test_a_model_that_puts_one_place_first_everywhere_covers_one() -> None:
+    found = evaluate(prior(), lists_of([[1, 2, 5], [5, 3, 2], [4, 5]], [2, 0, 0]))
+    assert found["coverage"] == pytest.approx(1 / 5)
+
+
 def test_all_metrics_are_named() -> None:
     assert set(evaluate(prior(), synthetic_lists(20, seed=1))) == {
-        *("lists", "auc", "auc_within_lists", "ndcg_at_10", "mrr", "hit_at_1", "log_loss"),
+        *("ece", "coverage", "lists", "auc", "auc_within_lists", "ndcg_at_10", "mrr", "hit_at_1", "log_loss"),
         *("precision", "recall", "f1", "accuracy"),
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 from tests.unit.ranking.helpers import random_model
 
 from placerank import synthetic
@@ -15,6 +17,8 @@ from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import (
+    BASE_TERMS,
+    BUDGET_TERMS,
     OUTSIDE_TERMS,
     PLACE_FEATURES,
     TERMS,
@@ -23,7 +27,7 @@ from placerank.ranking.features import (
     place_features,
     traveller_features,
 )
-from placerank.ranking.model import Model, probabilities
+from placerank.ranking.model import Mixture, Model, probabilities
 from placerank.ranking.prior import prior
 
 ARTIFACT = Model("logit", random_model(1).weights, {"auc": 0.9}, {"one*price": 1.0}).to_artifact()
@@ -95,6 +99,36 @@ def test_an_artifact_holds_the_whole_model() -> None:
     assert len(model.digest) == 64
 
 
+def test_an_artifact_of_the_first_features_serves_as_it_did() -> None:
+    """Its terms are among today's, and mean the same."""
+    from placerank.ranking import artifact
+
+    names = [*(f"{one}*{other}" for one, other in BASE_TERMS), *BUDGET_TERMS, *(f"outside:{o}" for o in OUTSIDE_TERMS)]
+    weights = np.arange(1.0, 1.0 + len(names))
+    manifest = {
+        "format": artifact.FORMAT,
+        "features": 1,
+        "kind": "logit",
+        "weights": names,
+        "metrics": {},
+        "normaliser": {},
+        "code": "0",
+        "sha256": hashlib.sha256(weights.tobytes()).hexdigest(),
+    }
+    manifest["seal"] = artifact.seal(manifest)
+    old = Model.from_artifact(save({"weights": weights}, {"manifest": json.dumps(manifest)}))
+    assert {n: w for n, w in zip(WEIGHT_NAMES, old.weights.tolist(), strict=True) if w} == dict(
+        zip(names, weights.tolist(), strict=True)
+    )
+    assert old.mixture == Mixture()
+
+
+def test_terms_without_weight_cost_nothing() -> None:
+    rich = random_model(1)
+    base = np.where([name in prior().normaliser or not name.startswith("part:") for name in WEIGHT_NAMES], 1.0, 0.0)
+    assert prior().cost < Model("logit", base).cost < rich.cost + 1
+
+
 def test_artifacts_are_the_same_bytes_in_another_process() -> None:
     code = "from placerank.ranking.prior import prior; print(prior().digest)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,6 +170,7 @@ def test_what_is_no_artifact_is_refused(data: bytes) -> None:
         ("format", "other/1", "format"),
         ("features", 99, "features of version 99"),
         ("weights", ["one"], "features"),
+        ("mixture", {"lapse": 1.5}, "mixture"),
         ("kind", "forest", "forest"),
         ("sha256", "0" * 64, "damaged"),
     ],

@@ -14,8 +14,10 @@ from placerank import synthetic
 from placerank.domain import PLACE_FIELDS, Place, Traveller
 from placerank.ranking import scorer as scorer_module
 from placerank.ranking.catalogue import PlaceTable
+from placerank.ranking.choice import PLAIN, Mixture
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import WEIGHT_NAMES
+from placerank.ranking.lists import ShownLists, choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Ranking, Scorer
@@ -121,6 +123,19 @@ def test_a_price_just_over_the_budget_is_over_it() -> None:
     (answer,) = Scorer(prior(), places).rank([replace(TRAVELLER, budget=budget)], 2)
     assert answer.rows == (1, 0)
     assert answer.utilities[0] > answer.utilities[1] + 1
+
+
+@pytest.mark.parametrize("mixture", [PLAIN, Mixture(lapse=0.4, preference=0.3, acceptance=0.5)])
+@pytest.mark.parametrize("n", [60, SMALL + 100])
+def test_an_answer_written_as_a_list_has_the_scores_that_were_served(mixture: Mixture, n: int) -> None:
+    model = Model("rich", random_model(8).weights * 0.2, mixture=mixture)
+    places = table(synthetic.places(n, seed=1))
+    travellers = synthetic.travellers(20, seed=1)
+    answers = Scorer(model, places).rank(travellers, 10)
+    shown = np.concatenate([places.values[list(answer.rows)] for answer in answers])
+    written = ShownLists(travellers, ["a"] * 20, shown, np.arange(21) * 10, np.full(20, -1))
+    chances, _ = choice_probabilities(model, written)
+    assert chances == pytest.approx(np.concatenate([answer.scores for answer in answers]), abs=1e-9)
 
 
 def test_scores_are_the_chances_among_what_is_shown() -> None:

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from tests.unit.ranking.helpers import random_model, synthetic_lists, table
 
 from placerank import synthetic
-from placerank.ranking import training
+from placerank.domain import PLACE_FIELDS
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.metrics import evaluate
+from placerank.ranking.minimise import minimise
 from placerank.ranking.model import Model
+from placerank.ranking.objective import CANDIDATES, Candidate, Objective
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
-from placerank.ranking.training import split, train
+from placerank.ranking.training import fit, split, train
 
 LISTS = synthetic_lists(600, seed=11)
 
@@ -43,7 +45,7 @@ def test_training_finds_a_preference_that_the_prior_does_not_know() -> None:
     assert trained.metrics["auc_within_lists"] > trained.baseline_metrics["auc_within_lists"]
     assert trained.metrics["log_loss"] < trained.baseline_metrics["log_loss"]
     others = synthetic_lists(400, seed=12)
-    assert evaluate(trained.model, others)["auc"] > evaluate(prior(), others)["auc"]
+    assert evaluate(trained.model, others)["log_loss"] < evaluate(prior(), others)["log_loss"]
 
 
 def test_a_trained_model_ranks_what_is_truly_best_near_the_top() -> None:
@@ -71,29 +73,52 @@ def test_the_champion_is_judged_on_the_same_lists() -> None:
 
 def test_a_trained_model_carries_its_metrics() -> None:
     trained = train(LISTS, seed=2)
-    assert trained.model.kind == "logit"
     assert dict(Model.from_artifact(trained.model.to_artifact()).metrics) == trained.metrics
 
 
-def test_the_loss_is_lowest_at_the_weights_found() -> None:
-    problem = training._Problem(LISTS)
-    weights = training._fit(LISTS, 200, lambda _: None).weights
-    least, slope, _ = problem.at(weights)
-    assert np.abs(slope).max() < 1e-2
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.kind)
+def test_the_gradient_is_that_of_the_loss(candidate: Candidate) -> None:
+    objective = Objective(LISTS.subset(np.arange(60)), candidate)
+    rng = np.random.default_rng(1)
+    point = objective.start + 0.3 * rng.normal(size=len(objective.start))
+    _, slope = objective(point)
+    for one in np.flatnonzero(slope):
+        step = np.zeros(len(point))
+        step[one] = 1e-5
+        assert (objective(point + step)[0] - objective(point - step)[0]) / 2e-5 == pytest.approx(
+            slope[one], rel=1e-3, abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.kind)
+def test_no_step_near_the_weights_found_lowers_the_loss(candidate: Candidate) -> None:
+    objective = Objective(LISTS, candidate)
+    point = minimise(objective, objective.start, max_steps=1000)
+    least, slope = objective(point)
     rng = np.random.default_rng(1)
     for _ in range(5):
-        assert problem.at(weights + rng.normal(0.0, 0.1, len(weights)))[0] > least
+        away = rng.normal(0.0, 0.1, len(point)) * (slope != 0)
+        assert objective(point + away)[0] > least
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
-    problem, weights = training._Problem(LISTS), random_model(1).weights * 0.1
-    _, slope, curvature = problem.at(weights)
-    for one in range(len(weights)):
-        step = np.zeros(len(weights))
-        step[one] = 1e-5
-        (up, slope_up, _), (down, slope_down, _) = problem.at(weights + step), problem.at(weights - step)
-        assert (up - down) / 2e-5 == pytest.approx(slope[one], rel=1e-4, abs=1e-2)
-        assert (slope_up - slope_down) / 2e-5 == pytest.approx(curvature[one], rel=1e-3, abs=1e-2)
+def test_more_data_turns_the_choice_from_few_weights_to_many() -> None:
+    few, many = fit(synthetic_lists(60, seed=14), seed=1), fit(synthetic_lists(3000, seed=14), seed=1)
+    assert few.model.kind != "rich"
+    assert many.model.kind == "rich"
+    assert many.losses["rich"] < many.losses["logit"]
+
+
+def test_choices_made_at_random_are_told_from_the_preference() -> None:
+    """Two in five pick any place that they can pay; the rest follow what they like."""
+    rng = np.random.default_rng(3)
+    chosen = LISTS.chosen.copy()
+    prices = LISTS.places[:, PLACE_FIELDS.index("price")].reshape(-1, 10)
+    for one in np.flatnonzero(rng.random(len(LISTS)) < 0.4).tolist():
+        can_pay = np.flatnonzero(prices[one] <= LISTS.travellers[one].budget)
+        chosen[one] = rng.choice(can_pay) if len(can_pay) else -1
+    fitted = fit(replace(LISTS, chosen=chosen), seed=1)
+    assert fitted.losses["lapse"] < fitted.losses["logit"]
+    assert 0.2 < fitted.model.mixture.lapse < 0.6
 
 
 def test_progress_goes_from_0_to_1_and_can_stop_it() -> None:
@@ -112,7 +137,7 @@ def test_progress_goes_from_0_to_1_and_can_stop_it() -> None:
 def test_too_few_lists_are_not_learned_from() -> None:
     with pytest.raises(NotEnoughData, match="30 answered lists"):
         train(LISTS.subset(np.arange(29)), seed=1)
-    assert train(LISTS.subset(np.arange(29)), seed=1, min_lists=20).model.kind == "logit"
+    assert train(LISTS.subset(np.arange(29)), seed=1, min_lists=20).metrics["lists"]
 
 
 def test_one_traveller_is_not_learned_from() -> None:

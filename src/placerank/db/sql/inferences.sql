@@ -108,8 +108,8 @@ WITH answer AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset(:rows::json) AS a (
         id uuid, status text, error_code text, error_detail text, model_version text, catalogue_version bigint,
-        candidates integer, revisions bigint[], location_ids integer[], scores double precision[],
-        propensities double precision[]
+        candidates integer, candidates_digest text, explored boolean, revisions bigint[], location_ids integer[],
+        scores double precision[], propensities double precision[]
     )
 ),
 -- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
@@ -129,6 +129,7 @@ UPDATE inferences AS i
 SET
     status = a.status, finished_at = now(), error_code = a.error_code, error_detail = a.error_detail,
     model_version = a.model_version, catalogue_version = a.catalogue_version, candidates = a.candidates,
+    candidates_digest = a.candidates_digest, explored = coalesce(a.explored, false),
     revisions = a.revisions, location_ids = a.location_ids, scores = a.scores, propensities = a.propensities
 FROM answer AS a
 JOIN unfinished ON unfinished.id = a.id

@@ -7,12 +7,14 @@ UPDATE versions SET models = models + 1;
 
 -- name: insert_model
 INSERT INTO models (
-    kind, digest, artifact, use_percentage, metrics, "precision", recall, f1, accuracy, training_id, dataset_id
+    kind, digest, artifact, use_percentage, metrics, "precision", recall, f1, accuracy, training_id, dataset_id,
+    decision, card
 )
 VALUES (
     :kind, :digest, :artifact, :use_percentage, :metrics::jsonb, (:metrics::jsonb ->> 'precision')::double precision,
     (:metrics::jsonb ->> 'recall')::double precision, (:metrics::jsonb ->> 'f1')::double precision,
-    (:metrics::jsonb ->> 'accuracy')::double precision, :training_id, :dataset_id
+    (:metrics::jsonb ->> 'accuracy')::double precision, :training_id, :dataset_id,
+    :decision::jsonb, :card
 )
 RETURNING id, version;
 
@@ -23,7 +25,7 @@ SELECT id, version, kind, digest, artifact, use_percentage FROM models WHERE use
 -- name: list_models
 SELECT
     id, version, kind, digest, use_percentage, metrics, "precision", recall, f1, accuracy, training_id, dataset_id,
-    created_at
+    decision, created_at
 FROM models
 WHERE id > :after
 ORDER BY id
@@ -34,3 +36,9 @@ SELECT id, use_percentage FROM models ORDER BY use_percentage DESC, id DESC;
 
 -- name: set_share!
 UPDATE models SET use_percentage = :share WHERE id = :id;
+
+-- name: read_model
+SELECT
+    id, version, kind, digest, use_percentage, metrics, decision, card, artifact, training_id, dataset_id, created_at
+FROM models
+WHERE version = :version;

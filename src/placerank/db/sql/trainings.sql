@@ -54,7 +54,12 @@ SET
     status = 'STARTED', started_at = coalesce(started_at, now()), attempts = attempts + 1, progress = 0,
     lease_until = now() + :lease_s * interval '1 second'
 WHERE id = :id AND finished_at IS NULL AND coalesce(lease_until < now(), true)
+    AND NOT EXISTS (SELECT FROM trainings AS o WHERE o.finished_at IS NULL AND o.lease_until > now() AND o.id <> :id)
 RETURNING options, attempts;
+
+-- name: lock_trainings
+-- Claims come one after the other, so that no two see that no other training runs. "train" in ASCII.
+SELECT pg_advisory_xact_lock(500135192942);
 
 -- name: report_progress
 -- Renews the lease too.
@@ -74,15 +79,38 @@ SET
 WHERE id = :id AND finished_at IS NULL
 RETURNING id;
 
+-- name: cancel_training
+-- Whoever runs it finds out when it next says how far it is.
+WITH cancelled AS (
+    UPDATE trainings
+    SET
+        status = 'REVOKED', finished_at = now(), lease_until = NULL, error_code = 'cancelled',
+        error_detail = 'The client cancelled it.'
+    WHERE id = :id AND finished_at IS NULL
+    RETURNING id
+)
+INSERT INTO events (task_id, kind) SELECT id, 'cancelled' FROM cancelled
+RETURNING task_id;
+
 -- name: read_lists
 -- The newest answered lists, oldest first: who was shown which places, and what was chosen.
 SELECT
     i.id, u.identity, u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
-    u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport, i.revisions, i.location_ids, i.choice
+    u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport, i.revisions, i.location_ids, i.choice, i.explored
 FROM (
     SELECT * FROM inferences WHERE choice IS NOT NULL ORDER BY user_id DESC LIMIT :max_lists
 ) AS i
 JOIN users AS u ON u.id = i.user_id
+ORDER BY i.user_id;
+
+-- name: read_lists_again
+-- The lists of a dataset, those of them that are still there.
+SELECT
+    i.id, u.identity, u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
+    u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport, i.revisions, i.location_ids, i.choice, i.explored
+FROM inferences AS i
+JOIN users AS u ON u.id = i.user_id
+WHERE i.id = ANY(:task_ids) AND i.revisions IS NOT NULL
 ORDER BY i.user_id;
 
 -- name: read_revisions
@@ -93,6 +121,21 @@ FROM locations
 WHERE revision = ANY(:revisions);
 
 -- name: insert_dataset
-INSERT INTO datasets (training_id, lists, seed, digest, task_ids)
-VALUES (:training_id, :lists, :seed, :digest, :task_ids)
+INSERT INTO datasets (training_id, lists, seed, digest, task_ids, choices, environment)
+VALUES (:training_id, :lists, :seed, :digest, :task_ids, :choices, :environment::jsonb)
 RETURNING id;
+
+-- name: read_dataset
+SELECT id, seed, digest, task_ids, choices, environment FROM datasets
+WHERE training_id = :training_id AND choices IS NOT NULL
+ORDER BY id DESC
+LIMIT 1;
+
+-- name: read_dataset_of_version
+SELECT d.id, d.seed, d.digest, d.task_ids, d.choices, d.environment, m.digest AS model_digest
+FROM models AS m
+LEFT JOIN datasets AS d ON d.id = m.dataset_id
+WHERE m.version = :version;
+
+-- name: delete_dataset!
+DELETE FROM datasets WHERE id = :id;

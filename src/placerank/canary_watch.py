@@ -1,0 +1,59 @@
+"""The watch over the running canary. It goes along with the relay, which is always there; several are harmless."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from placerank.canary import Action, Rules, Verdict, judge
+from placerank.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from placerank.db.canaries import CanaryDesk, CanaryRepository
+
+log = logging.getLogger(__name__)
+
+_TAKEN_OVER = Verdict(Action.WAIT, "Its share was set by hand.")
+
+
+class CanaryWatch:
+    """Looks every ``interval_s`` seconds and steps up, or takes back."""
+
+    def __init__(self, canaries: CanaryRepository, rules: Rules, *, interval_s: float) -> None:
+        self._canaries = canaries
+        self._rules = rules
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Watch until cancelled, through outages of the database."""
+        while True:
+            try:
+                await self.look()
+            except (DatabaseUnavailable, psycopg.Error) as error:
+                log.warning("canary: %s", " ".join(str(error).split()))
+            await asyncio.sleep(self._interval_s)
+
+    async def look(self) -> Action | None:
+        """Judge the running canary once and act; none where there is none, or another process is at it."""
+        async with self._canaries.alone() as desk:
+            return None if desk is None else await self._act(desk)
+
+    async def _act(self, desk: CanaryDesk) -> Action:
+        canary = desk.canary
+        if canary.present != canary.share:
+            await desk.end("overridden", _TAKEN_OVER)
+            return Action.WAIT
+        verdict = judge(self._rules, canary.seconds, *canary.traffic, canary.expected)
+        if verdict.action is Action.ROLL_BACK:
+            await desk.roll_back(verdict)
+            log.warning("canary: %s gives way to %s: %s", canary.version, canary.champion_version, verdict.reason)
+        elif verdict.action is Action.STEP_UP:
+            share = self._rules.after(canary.share)
+            await desk.step_up(share, verdict)
+            log.info("canary: %s serves %d per cent now", canary.version, share)
+        else:
+            await desk.note(verdict)
+        return verdict.action

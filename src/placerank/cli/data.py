@@ -1,0 +1,58 @@
+"""Which database a command is about."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from placerank import settings as configuration
+from placerank.cli.serve import DEFAULT_DATA_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from placerank.db.pool import Database
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of `placerank run`; without it DATABASE_URL, else {DEFAULT_DATA_DIR} if it is there.",
+)
+
+
+@contextmanager
+def database_url(data_dir: Path | None) -> Iterator[str]:
+    """The database of a data folder, whether `placerank run` is serving it now or not, or that of DATABASE_URL."""
+    if data_dir is None and "DATABASE_URL" not in os.environ and DEFAULT_DATA_DIR.is_dir():
+        data_dir = DEFAULT_DATA_DIR
+    if data_dir is None:
+        yield configuration.load().database_url.get_secret_value()
+        return
+    from placerank.bundled_postgres import BundledPostgres
+    from placerank.db.migrate import migrate
+
+    data_dir = data_dir.absolute()
+    if url := BundledPostgres.url_of_running(data_dir):
+        yield url
+        return
+    with BundledPostgres(data_dir) as server:
+        migrate(server.url)
+        yield server.url
+
+
+@contextmanager
+def opened_database(data_dir: Path | None) -> Iterator[Database]:
+    """The same, open."""
+    from placerank.db.pool import Database
+
+    with database_url(data_dir) as url:
+        database = Database(url, application_name="placerank command", pool_size=1)
+        database.open()
+        try:
+            yield database
+        finally:
+            database.close()

@@ -1,0 +1,124 @@
+"""``placerank models``: the registry, and models in and out of folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import psycopg
+
+from placerank.cli.data import DATA_DIR, opened_database
+from placerank.errors import DatabaseUnavailable, NotMigrated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from placerank.db.registry import Registry
+
+_FIELDS = ("version", "kind", "use_percentage", "digest", "training_id", "dataset_id", "created_at")
+_METRICS = ("log_loss", "auc", "auc_within_lists", "hit_at_1")
+
+
+@click.group()
+def models() -> None:
+    """List, show, share and roll back model versions; import and export them."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@DATA_DIR
+def list_(*, as_json: bool, data_dir: Path | None) -> None:
+    """Every version with its share of the travellers and what the gate decided."""
+    rows = _with_registry(data_dir, lambda registry: registry.versions())
+    click.echo(_json(rows) if as_json else "\n".join(_line(row) for row in rows) or "There is no model yet.")
+
+
+@models.command()
+@click.argument("version")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@DATA_DIR
+def show(version: str, *, as_json: bool, data_dir: Path | None) -> None:
+    """One version: its card, and the gate's decision with its figures."""
+    row = _with_registry(data_dir, lambda registry: registry.version(version))
+    row.pop("artifact")
+    if as_json:
+        click.echo(_json(row))
+        return
+    for name in _FIELDS:
+        click.echo(f"{name:<16}{row[name]}")
+    click.echo(f"decision        {_json(row['decision'])}\n\n{row['card'] or ''}")
+
+
+@models.command()
+@click.argument("version")
+@click.argument("per_cent", type=click.IntRange(0, 100))
+@DATA_DIR
+def share(version: str, per_cent: int, data_dir: Path | None) -> None:
+    """Give a version so many per cent of the travellers; the others give way or take over."""
+    shares = _with_registry(data_dir, lambda registry: registry.set_share(version, per_cent))
+    click.echo(", ".join(f"{name} {share}" for name, share in shares.items() if share))
+
+
+@models.command()
+@DATA_DIR
+def rollback(data_dir: Path | None) -> None:
+    """Take back the version that is on its way, else the last that went through."""
+    change = _with_registry(data_dir, lambda registry: registry.roll_back())
+    click.echo(f"{change.taken_over} has taken over from {change.given_up}.")
+
+
+@models.command("import")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--share", "per_cent", type=click.IntRange(0, 100), help="Serve so many per cent at once; else none.")
+@DATA_DIR
+def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
+    """Register a model that `placerank train` has written; the first version of all serves everyone."""
+    from placerank.db.learning import NewVersion
+    from placerank.model_card import model_card
+    from placerank.model_files import read_model
+
+    model = read_model(folder)
+    version = NewVersion(model.kind, model.digest, model.to_artifact(), dict(model.metrics), model_card(model, {}))
+    name = _with_registry(data_dir, lambda registry: registry.add(version, per_cent))
+    click.echo(f"{folder} is version {name}; give it travellers with `placerank models share {name} PER_CENT`.")
+
+
+@models.command()
+@click.argument("version")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@DATA_DIR
+def export(version: str, folder: Path, data_dir: Path | None) -> None:
+    """Write a version's artifact and card to a folder."""
+    from placerank.model_files import write_model
+    from placerank.ranking.model import Model
+
+    row = _with_registry(data_dir, lambda registry: registry.version(version))
+    write_model(folder, Model.from_artifact(bytes(row["artifact"])), {}, version)
+    click.echo(f"{version} is in {folder}.")
+
+
+def _with_registry(data_dir: Path | None, ask: Callable[[Registry], Any]) -> Any:
+    from psycopg_pool import PoolTimeout
+
+    from placerank.db.registry import Registry
+
+    with opened_database(data_dir) as database:
+        try:
+            return ask(Registry(database))
+        except psycopg.errors.UndefinedTable as error:
+            raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise DatabaseUnavailable("The database does not answer.") from error
+
+
+def _line(row: dict[str, Any]) -> str:
+    metrics = "  ".join(f"{name} {row['metrics'][name]:.4f}" for name in _METRICS if name in row["metrics"])
+    decision = row["decision"]
+    gate = "" if decision is None else "  passed" if decision["passed"] else "  refused"
+    return f"{row['version']:<6}{row['use_percentage']:>4} %  {row['kind']:<6}  {metrics}{gate}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)

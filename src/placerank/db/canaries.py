@@ -1,0 +1,128 @@
+"""Canaries in PostgreSQL: the one that runs, what its travellers do, its steps and its end."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from placerank.canary import Expected, Traffic, Verdict
+from placerank.db.models import WHOLE, shares_after
+from placerank.domain import first_task_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from placerank.db.pool import AsyncDatabase, AsyncTransaction
+
+#: Starts looked at, the newest first: enough for any judgement, and quick however many there are.
+_MOST_STARTS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCanary:
+    """A version that serves ``share`` per cent for ``seconds`` so far; ``present`` is its share in the registry."""
+
+    id: int
+    model_id: int
+    champion_id: int
+    version: str
+    champion_version: str
+    share: int
+    present: int
+    seconds: float
+    expected: tuple[Expected, Expected]
+    traffic: tuple[Traffic, Traffic]
+
+
+class CanaryRepository:
+    """What the watch over canaries reads and writes."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[CanaryDesk | None]:
+        """The running canary, locked until the end; none where there is none or another process holds it."""
+        async with self._database.transaction() as transaction:
+            if not (await transaction.fetch("watch_alone"))[0]["alone"]:
+                yield None
+                return
+            # Before anything is read: a training, or a person, may be about to change the shares.
+            await transaction.fetch("lock_models")
+            rows = await transaction.fetch("running_canary")
+            yield CanaryDesk(transaction, await _canary(transaction, rows[0])) if rows else None
+
+
+class CanaryDesk:
+    """A running canary, and what can be done about it; all of it in one transaction."""
+
+    def __init__(self, transaction: AsyncTransaction, canary: RunningCanary) -> None:
+        self._transaction = transaction
+        self.canary = canary
+
+    async def step_up(self, share: int, verdict: Verdict) -> None:
+        """Give it more of the travellers; with all of them it has arrived."""
+        await self._set_share(self.canary.model_id, share)
+        params = {"id": self.canary.id, "share": share, "figures": json.dumps(verdict.figures)}
+        await self._transaction.fetch("step_canary", params)
+        if share == WHOLE:
+            await self.end("promoted", verdict)
+
+    async def roll_back(self, verdict: Verdict) -> None:
+        """Give its travellers back to the champion."""
+        present = self.canary.present
+        champion = await self._share_of(self.canary.champion_id)
+        await self._set_share(self.canary.champion_id, champion + present)
+        await self.end("rolled_back", verdict)
+
+    async def note(self, verdict: Verdict) -> None:
+        """Keep the figures, for who looks."""
+        params = {"id": self.canary.id, "reason": verdict.reason, "figures": json.dumps(verdict.figures)}
+        await self._transaction.fetch("note_canary", params)
+
+    async def end(self, status: str, verdict: Verdict) -> None:
+        """End it without a change of shares."""
+        params = {"status": status, "reason": verdict.reason, "figures": json.dumps(verdict.figures)}
+        await self._transaction.fetch("end_canary", params)
+
+    async def _share_of(self, model_id: int) -> int:
+        rows = await self._transaction.fetch("shares")
+        return next(int(row["use_percentage"]) for row in rows if row["id"] == model_id)
+
+    async def _set_share(self, model_id: int, share: int) -> None:
+        present = {row["id"]: row["use_percentage"] for row in await self._transaction.fetch("shares")}
+        if model_id == self.canary.champion_id:
+            # The canary gives way, and nobody else.
+            changes = {model_id: share, self.canary.model_id: 0}
+        else:
+            changes = shares_after(present, model_id, share)
+        for changed_id, changed in changes.items():
+            await self._transaction.fetch("set_share", {"id": changed_id, "share": changed})
+        await self._transaction.fetch("bump_models")
+
+
+async def _canary(transaction: AsyncTransaction, row: dict[str, Any]) -> RunningCanary:
+    versions = [row["version"], row["champion_version"]]
+    params = {"since": first_task_id(row["stepped_at"]), "most": _MOST_STARTS, "versions": versions}
+    traffic = {one["version"]: _traffic(one) for one in await transaction.fetch("canary_traffic", params)}
+    return RunningCanary(
+        id=row["id"],
+        model_id=row["model_id"],
+        champion_id=row["champion_id"],
+        version=row["version"],
+        champion_version=row["champion_version"],
+        share=row["share"],
+        present=row["use_percentage"],
+        seconds=row["seconds"],
+        expected=(
+            Expected.from_dict(row["expected"].get("canary")),
+            Expected.from_dict(row["expected"].get("champion")),
+        ),
+        traffic=(traffic.get(versions[0], Traffic()), traffic.get(versions[1], Traffic())),
+    )
+
+
+def _traffic(row: dict[str, Any]) -> Traffic:
+    return Traffic(row["answers"], row["failures"], row["selections"], row["choices"], row["tops"])

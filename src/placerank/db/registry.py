@@ -1,0 +1,78 @@
+"""The registry of models for commands: what the API does with it, and more, without an event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from placerank.db.learning import NewVersion, register
+from placerank.db.models import shares_after
+from placerank.db.pool import run
+from placerank.errors import NotFound, PlacerankError
+
+if TYPE_CHECKING:
+    from placerank.db.pool import Database
+
+_EVERY = {"limit": 100_000, "after": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A version that gave its travellers to another."""
+
+    given_up: str
+    taken_over: str
+
+
+class Registry:
+    """Versions and shares in PostgreSQL. Raises psycopg's own errors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Every version, the oldest first, without the artifacts."""
+        return self._database.fetch("list_models", _EVERY)
+
+    def version(self, name: str) -> dict[str, Any]:
+        """One version with its artifact; raises ``NotFound``."""
+        rows = self._database.fetch("read_model", {"version": name})
+        if not rows:
+            raise NotFound(f"No model has the version {name}; `placerank models list` shows those that there are.")
+        return rows[0]
+
+    def set_share(self, name: str, share: int) -> dict[str, int]:
+        """Give a version ``share`` per cent of the travellers; returns all shares."""
+        wanted = self.version(name)["id"]
+        with self._database.transaction() as connection:
+            run(connection, "lock_models")
+            present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
+            for changed_id, changed in shares_after(present, wanted, share).items():
+                run(connection, "set_share", {"id": changed_id, "share": changed})
+            run(connection, "bump_models")
+        return {row["version"]: row["use_percentage"] for row in self.versions()}
+
+    def roll_back(self) -> Exchange:
+        """Take back the version on its way, else the last that went through; raises ``PlacerankError`` without one."""
+        with self._database.transaction() as connection:
+            run(connection, "lock_models")
+            running = run(connection, "running_canary")
+            change = running or run(connection, "last_canary")
+            present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
+            if not change or not present.get(change[0]["model_id"]):
+                raise PlacerankError("No change of version is in force: name one with `placerank models share`.")
+            new, old = change[0]["model_id"], change[0]["champion_id"]
+            run(connection, "set_share", {"id": old, "share": present[old] + present[new]})
+            run(connection, "set_share", {"id": new, "share": 0})
+            run(connection, "bump_models")
+            if running:
+                run(connection, "end_canary", {"status": "rolled_back", "reason": "By hand.", "figures": None})
+        return Exchange(change[0]["version"], change[0]["champion_version"])
+
+    def add(self, version: NewVersion, share: int | None) -> str:
+        """Register a version from elsewhere; with a ``share`` it goes live at once. Returns its name."""
+        with self._database.transaction() as connection:
+            name = register(connection, version)
+        if share:
+            self.set_share(name, share)
+        return name

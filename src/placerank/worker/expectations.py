@@ -1,0 +1,70 @@
+"""What is to be expected of a version when it serves, and what explored answers say about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from placerank.canary import Expected
+from placerank.ranking.counterfactual import Estimate, doubly_robust, first_places, ips, self_normalised
+from placerank.ranking.lists import choice_probabilities, list_utilities
+from placerank.ranking.scorer import Scorer
+from placerank.ranking.training import split
+from placerank.worker.datasets import shown_lists
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from placerank.db.learning import AnsweredList
+    from placerank.domain import Traveller
+    from placerank.ranking.catalogue import PlaceTable
+    from placerank.ranking.lists import ShownLists
+    from placerank.ranking.model import Model
+
+#: Travellers asked for: deciles need no more.
+_MOST: Final = 500
+_AT_ONCE: Final = 64
+
+
+def expected_scores(model: Model, table: PlaceTable, travellers: Sequence[Traveller], shown: int) -> Expected:
+    """How the score of the best place of an answer spreads over these travellers, on this catalogue."""
+    if not len(table):
+        return Expected()
+    scorer, asked = Scorer(model, table), list(travellers[-_MOST:])
+    parts = (scorer.rank(asked[start : start + _AT_ONCE], shown) for start in range(0, len(asked), _AT_ONCE))
+    return Expected.of([ranking.scores[0] for part in parts for ranking in part])
+
+
+def explored_figures(
+    champion: Model, challenger: Model, answered: Sequence[AnsweredList], seed: int
+) -> dict[str, Any] | None:
+    """How often travellers would take what each of the two puts first, by explored answers; none without any.
+
+    Only travellers count who were held out, and estimates that rest on too few answers say so.
+    """
+    explored = [one for one in answered if one.explored and one.places]
+    if len({one.identity for one in explored}) < 2:
+        return None
+    _, unseen = split([one.identity for one in explored], seed)
+    lists = shown_lists([explored[one] for one in unseen])
+    return {"champion": _estimates(champion, lists), "challenger": _estimates(challenger, lists)}
+
+
+def _estimates(model: Model, lists: ShownLists) -> dict[str, Any]:
+    # An explored answer's places stand in random order: each was as likely to come first as any other.
+    logged = first_places(model, lists, 1.0 / np.diff(lists.offsets))
+    chances, _ = choice_probabilities(model, lists)
+    utilities, firsts = list_utilities(model, lists), lists.offsets[:-1]
+    spans = zip(firsts, lists.offsets[1:], strict=True)
+    best = np.array([start + int(utilities[start:stop].argmax()) for start, stop in spans])
+    return {
+        "ips": _figures(ips(logged)),
+        "self_normalised": _figures(self_normalised(logged)),
+        "doubly_robust": _figures(doubly_robust(logged, chances[firsts], chances[best])),
+    }
+
+
+def _figures(estimate: Estimate) -> dict[str, Any]:
+    return {**asdict(estimate), "conclusive": estimate.conclusive}

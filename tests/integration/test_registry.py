@@ -1,0 +1,126 @@
+"""The registry of versions: shares, commands, reproduction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from tests.integration.learned import (
+    begun,
+    register_contrary,
+    shares,
+    standing,
+    training,
+)
+from tests.integration.support import opened, rows, value
+
+from placerank.cli import cli
+from placerank.db.learning import LearningRepository, NewVersion, Promotion
+from placerank.db.models import ModelRepository
+from placerank.errors import NotFound, PlacerankError, ShareConflict
+from placerank.worker.serving import ensure_first_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from placerank.db.pool import Database
+
+
+async def test_shares_are_set_one_after_the_other_and_stay_100(url: str, database: Database) -> None:
+    ensure_first_model(database)
+    rows(
+        url,
+        "INSERT INTO models (kind, digest, artifact) SELECT kind, digest, artifact FROM models, generate_series(1, 3)",
+    )
+    ids = [row["id"] for row in rows(url, "SELECT id FROM models")]
+    version = value(url, "SELECT models FROM versions")
+    async with opened(url, pool_size=8) as pool:
+        registry = ModelRepository(pool)
+        await asyncio.gather(*(registry.set_share(ids[n % 4], (n * 17) % 101) for n in range(40)))
+        assert sum(shares(url).values()) == 100
+        assert value(url, "SELECT models FROM versions") == version + 40
+        with pytest.raises(NotFound):
+            await registry.set_share(ids[-1] + 1000, 10)
+
+
+async def test_the_only_version_cannot_give_up_its_share(url: str, database: Database) -> None:
+    ensure_first_model(database)
+    (row,) = rows(url, "SELECT id FROM models")
+    async with opened(url) as pool:
+        with pytest.raises(ShareConflict):
+            await ModelRepository(pool).set_share(row["id"], 50)
+    assert [*shares(url).values()] == [100]
+
+
+def command(url: str, *arguments: str) -> str:
+    result = CliRunner(env={"DATABASE_URL": url}).invoke(cli, arguments)
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_a_version_is_reproduced_to_the_byte(url: str, database: Database) -> None:
+    training_id = begun(url, seed=2)
+    training(database).run(training_id)
+    version = standing(url, training_id).model_version
+    assert version is not None
+    # Whoever thinks better of it later does not change what was learned from.
+    rows(url, "UPDATE inferences SET choice = -1 WHERE id = (SELECT id FROM inferences WHERE choice >= 0 LIMIT 1)")
+    digest = value(url, "SELECT digest FROM models WHERE version = %s", version)
+    assert digest in command(url, "train", "--reproduce", version)
+
+
+def test_a_version_whose_lists_were_erased_is_not_reproduced(url: str, database: Database) -> None:
+    training_id = begun(url)
+    training(database).run(training_id)
+    version = standing(url, training_id).model_version
+    rows(url, "UPDATE datasets SET task_ids = array_append(task_ids[2:], gen_random_uuid())")
+    with pytest.raises(PlacerankError, match=r"1 of the 300 lists .* have been erased"):
+        command(url, "train", "--reproduce", str(version))
+    with pytest.raises(NotFound, match="v0"):
+        command(url, "train", "--reproduce", "v0")
+    with pytest.raises(PlacerankError, match="not trained here"):
+        command(url, "train", "--reproduce", min(shares(url)))
+
+
+def test_models_go_out_and_in_again_by_commands(url: str, database: Database, tmp_path: Path) -> None:
+    ensure_first_model(database)
+    (first,) = shares(url)
+    command(url, "models", "export", first, str(tmp_path))
+    assert "v" in command(url, "models", "import", str(tmp_path), "--share", "30")
+    (second,) = set(shares(url)) - {first}
+    assert shares(url) == {first: 70, second: 30}
+    listed = json.loads(command(url, "models", "list", "--json"))
+    assert [(row["version"], row["use_percentage"]) for row in listed] == [(first, 70), (second, 30)]
+    assert listed[0]["digest"] == listed[1]["digest"]
+    assert second in command(url, "models", "list")
+    assert "How good it is" in command(url, "models", "show", second)
+    command(url, "models", "share", second, "100")
+    assert shares(url) == {first: 0, second: 100}
+    with pytest.raises(PlacerankError, match="No change of version"):
+        command(url, "models", "rollback")
+
+
+def test_the_last_change_of_version_is_rolled_back_by_a_command(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    training_id = begun(url, seed=1)
+    training(database).run(training_id)
+    learned = standing(url, training_id).model_version
+    assert shares(url) == {contrary: 0, learned: 100}
+    assert command(url, "models", "rollback") == f"{contrary} has taken over from {learned}.\n"
+    assert shares(url) == {contrary: 100, learned: 0}
+
+
+def test_a_version_on_its_way_is_rolled_back_by_a_command(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    name = LearningRepository(database).register(
+        begun(url), NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(25, {}))
+    )
+    command(url, "models", "rollback")
+    assert shares(url) == {contrary: 100, name: 0}
+    assert value(url, "SELECT status FROM canaries") == "rolled_back"
