@@ -50,9 +50,8 @@ format: $(VENV)/.dev ## Bring the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## The benchmarks, a table and JSON in bench/out
-	@$(BIN)/python -m bench.closed_loop
-	@$(BIN)/python -m bench.embedded_start
+bench: $(VENV)/.bench ## The benchmarks: tables, JSON in bench/out, pictures in docs/pictures
+	@$(BIN)/python -m bench
 
 images: ## placerank/api and placerank/worker with tag TAG, made by BUILDER
 	$(BUILDER) -t placerank/api:$(TAG) -f Dockerfile --target api $(LABELS) .
@@ -83,6 +82,11 @@ $(VENV)/.embedded: requirements/embedded.txt pyproject.toml $(VENV)/.torch
 	@echo 'Installing placerank …'
 	@$(UV) pip install --require-hashes -r requirements/embedded.txt
 	@$(UV) pip install --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
+	@echo 'Installing what the benchmarks compare with …'
+	@$(UV) pip install --require-hashes -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.torch

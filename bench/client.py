@@ -58,12 +58,20 @@ class Target:
     poll_s: float
     wait: bool = False
     new_connections: bool = False
+    #: The loop is the first call alone, to this path: for servers that know no other.
+    once: bool = False
+    path: str = "/inference/start"
 
     @classmethod
-    def of(cls, url: str, *, poll_s: float, wait: bool = False, new_connections: bool = False) -> Target:
-        """The target behind a plain ``http://host:port``."""
+    def of(cls, url: str, **how: Any) -> Target:
+        """The target behind a plain ``http://host:port``; ``how`` are the other fields."""
         parts = urlsplit(url)
-        return cls(parts.hostname or "127.0.0.1", parts.port or 80, poll_s, wait, new_connections)
+        return cls(parts.hostname or "127.0.0.1", parts.port or 80, **how)
+
+    @property
+    def mode(self) -> str:
+        """What a loop is: one call, a wait and a choice, or the four calls."""
+        return "call" if self.once else "wait" if self.wait else "poll"
 
     def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
         """A whole request as bytes."""
@@ -136,7 +144,7 @@ class Traveller:
     def __init__(self, target: Target, bodies: Sequence[bytes], tally: Tally) -> None:
         prefer = f"Prefer: wait={PATIENCE_S:.0f}\r\n" if target.wait else ""
         self._target = target
-        self._starts = [target.request("POST", "/inference/start", body, prefer) for body in bodies]
+        self._starts = [target.request("POST", target.path, body, prefer) for body in bodies]
         self._tally = tally
         self._wire: Wire | None = None
 
@@ -161,9 +169,13 @@ class Traveller:
         places = _waited(told) if self._target.wait else await self._poll(task_id)
         self._tally.answers_s.append(time.perf_counter() - began)
         _check(places)
+        if not self._target.once:
+            await self._choose(task_id, places)
+        self._tally.loops += 1
+
+    async def _choose(self, task_id: str, places: Any) -> None:
         choice = b'{"task_id":"%s","location_id":%d}' % (task_id.encode(), places[0]["location_id"])
         await self._call("select", self._target.request("PUT", "/inference/select/", choice))
-        self._tally.loops += 1
 
     async def _poll(self, task_id: str) -> Any:
         status = self._target.request("GET", f"/inference/status/{task_id}")

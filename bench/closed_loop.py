@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,11 +50,12 @@ class Server:
 
     url: str
     roots: Mapping[str, int]
+    #: Of the services behind it, where they are known.
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, path: str) -> Any:
         """The JSON of a route."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.url}{path}", timeout=30) as reply:
+        with opened(f"{self.url}{path}", timeout_s=30) as reply:
             return json.load(reply)
 
 
@@ -77,7 +78,7 @@ class Measured:
         loops = max(self.loops, 1)
         cpu = {name: round(seconds * 1000 / loops, 3) for name, seconds in self.cpu_s.items()}
         return {
-            "mode": "wait" if self.target.wait else "poll",
+            "mode": self.target.mode,
             "travellers": self.travellers,
             "seconds": round(self.seconds, 3),
             "loops": self.loops,
@@ -96,7 +97,7 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints and writes; 1 when an answer was wrong or something is missing afterwards."""
     options = _options(arguments)
-    with _server(options) as server:
+    with server_of(options) as server:
         report = _measure_all(server, options)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -119,8 +120,8 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--travellers", type=_numbers, default="8,64,300", help="how many at once, one run each")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default="poll,wait", help="poll, wait or both")
+    parser.add_argument("--travellers", type=numbers, default="8,64,300", help="how many at once, one run each")
+    parser.add_argument("--modes", type=lambda text: text.split(","), default="poll,wait", help="poll, wait, call")
     parser.add_argument("--wait", dest="modes", action="store_const", const=["wait"], help="the same as --modes wait")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure each")
     parser.add_argument("--poll-ms", type=float, default=10.0, help="pause between two looks at the status")
@@ -131,21 +132,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
 def _measure_all(server: Server, options: argparse.Namespace) -> dict[str, Any]:
     before, idle = server.get("/content/info"), usage(server.roots)
-    warm = _run(_measure(server, _target(server, options, "poll"), _WARM_UP_TRAVELLERS, _WARM_UP_S))
+    warm = run(measure(server, _target(server, options, "poll"), _WARM_UP_TRAVELLERS, _WARM_UP_S))
     started, runs = warm.tally.started, []
-    print(_heading())
+    print(heading())
     for mode in options.modes:
         for travellers in options.travellers:
-            measured = _run(_measure(server, _target(server, options, mode), travellers, options.seconds))
+            measured = run(measure(server, _target(server, options, mode), travellers, options.seconds))
             started += measured.tally.started
             runs.append(measured.report())
-            print(_line(runs[-1]), flush=True)
+            print(line(runs[-1]), flush=True)
     return {
         "machine": {"cores": os.cpu_count(), "load_before": os.getloadavg()[2]},
         "poll_ms": options.poll_ms,
@@ -158,11 +159,15 @@ def _measure_all(server: Server, options: argparse.Namespace) -> dict[str, Any]:
 
 def _target(server: Server, options: argparse.Namespace, mode: str) -> Target:
     return Target.of(
-        server.url, poll_s=options.poll_ms / 1000, wait=mode == "wait", new_connections=options.new_connections
+        server.url,
+        poll_s=options.poll_ms / 1000,
+        wait=mode in {"wait", "call"},
+        once=mode == "call",
+        new_connections=options.new_connections,
     )
 
 
-def _run(measuring: Coroutine[Any, Any, Measured]) -> Measured:
+def run(measuring: Coroutine[Any, Any, Measured]) -> Measured:
     try:
         import uvloop
     except ModuleNotFoundError:
@@ -170,7 +175,7 @@ def _run(measuring: Coroutine[Any, Any, Measured]) -> Measured:
     return uvloop.run(measuring)
 
 
-async def _measure(server: Server, target: Target, travellers: int, seconds: float) -> Measured:
+async def measure(server: Server, target: Target, travellers: int, seconds: float) -> Measured:
     tally, stopped = Tally(), asyncio.Event()
     requests = bodies(travellers * _BODIES_EACH, seed=travellers)
     people = [Traveller(target, requests[number::travellers], tally) for number in range(travellers)]
@@ -205,7 +210,7 @@ async def _yardstick(seconds: float) -> float:
     return statistics.median(found)
 
 
-def _heading() -> str:
+def heading() -> str:
     columns = [
         "mode",
         "trav.",
@@ -222,7 +227,7 @@ def _heading() -> str:
     return "server CPU ms a loop from 'api' to 'sum'\n" + " ".join(f"{column:>10}" for column in columns)
 
 
-def _line(run: Mapping[str, Any]) -> str:
+def line(run: Mapping[str, Any]) -> str:
     cpu = run["cpu_ms_per_loop"]
     answer = run["answer_ms"]
     cells = [
@@ -237,24 +242,24 @@ def _line(run: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _server(options: argparse.Namespace) -> Iterator[Server]:
+def server_of(options: argparse.Namespace) -> Iterator[Server]:
     """What runs already, or services of our own until the end."""
     if options.state.exists():
         yield _read(options.state, options.url)
     elif options.url:
         yield Server(options.url, {})
     else:
-        with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder, _started(Path(folder)) as state:
+        with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder, started(Path(folder)) as state:
             yield _read(state, None)
 
 
 def _read(state: Path, url: str | None) -> Server:
     found = json.loads(state.read_text())
-    return Server(url or found["url"], found["roots"])
+    return Server(url or found["url"], found["roots"], found["addresses"])
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[Path]:
+def started(folder: Path) -> Iterator[Path]:
     state, log = folder / "services.json", folder / "log"
     command = [sys.executable, "-m", "tools.run_services", "--state", str(state)]
     print("Starting PostgreSQL, RabbitMQ, Redis, the API, the relay and both workers …", flush=True)
@@ -277,6 +282,12 @@ def _wait_for(state: Path, process: subprocess.Popen[bytes], log: Path) -> None:
             sys.exit(f"The services did not start:\n{log.read_text(errors='replace')}")
         time.sleep(0.1)
     time.sleep(0.1)  # for the writing of it to end
+
+
+def opened(url: str, *, timeout_s: float) -> Any:
+    """The reply of an address on this machine, whatever proxy the environment names."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(url, timeout=timeout_s)
 
 
 def free_port() -> int:

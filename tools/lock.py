@@ -18,6 +18,7 @@ LOCKS = {
     "embedded": ["--extra", "embedded"],
     "worker": ["--extra", "worker"],
     "api": [],
+    "bench": ["--extra", "worker", "--group", "bench"],
 }
 OF_TORCH = re.compile(r"^(torch|triton|nvidia-|cuda-)")
 HEADER = "# Written by `make lock`. Install with: uv pip install --require-hashes -r {name}\n"

@@ -84,6 +84,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
         app,
         host=host,
         port=port,
+        http=_protocol(),
         access_log=False,
         log_config=None,
         server_header=False,
@@ -103,6 +104,15 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0 if server.started else 1
+
+
+def _protocol() -> Any:
+    try:
+        from placerank.http_protocol import GatheringProtocol
+    except ModuleNotFoundError:
+        # Without httptools, which not every system has: uvicorn's own choice.
+        return "auto"
+    return GatheringProtocol
 
 
 def _end_quietly(*_: Any) -> None:

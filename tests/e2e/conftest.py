@@ -23,8 +23,10 @@ VALUES = [
     *("--set", "worker.classes.cpu.targetBacklog=200"),
     *("--set", "worker.classes.cpu.maxReplicas=3"),
     *("--set", "worker.classes.cpu.resources.requests.cpu=100m"),
-    *("--set", "worker.classes.cpu.resources.limits.cpu=200m"),
+    *("--set", "worker.classes.cpu.resources.limits.cpu=300m"),
 ]
+#: One inference a batch: slow enough that a burst needs more workers, whatever machine takes the starts.
+SLOW = [*VALUES, "--set", "worker.classes.cpu.batchSize=1"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

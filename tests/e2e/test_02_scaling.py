@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.harness import eventually
-from tests.e2e.conftest import VALUES
+from tests.e2e.conftest import SLOW
 from tests.e2e.kubernetes import DEAD_LETTERS, INFERENCE, WORKERS, Namespace, Watch, settled
 from tests.e2e.load import Seen, burst
 
@@ -20,7 +20,7 @@ DRAINED_S = 900
 
 @pytest.fixture(scope="module")
 def release(namespace: Namespace) -> Namespace:
-    namespace.upgrade(*VALUES)
+    namespace.upgrade(*SLOW)
     settled(namespace, WORKERS, 1)
     return namespace
 
@@ -43,7 +43,7 @@ def everything_done_once(release: Namespace, seen: Seen) -> dict[str, int]:
 
 @pytest.mark.parametrize("fewest", [1, 0])
 def test_a_burst_gets_more_workers_and_they_go_again(release: Namespace, report: Report, fewest: int) -> None:
-    release.upgrade(*VALUES, "--set", f"worker.classes.cpu.minReplicas={fewest}")
+    release.upgrade(*SLOW, "--set", f"worker.classes.cpu.minReplicas={fewest}")
     settled(release, WORKERS, fewest)
     with Watch(release) as watch:
         began = time.monotonic()
@@ -83,7 +83,7 @@ def backlog(release: Namespace, seen: Seen) -> int:
 
 
 def test_ten_rolling_restarts_under_a_backlog_lose_nothing(release: Namespace, report: Report) -> None:
-    release.upgrade(*VALUES, "--set", "worker.classes.cpu.minReplicas=1")
+    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=1")
     settled(release, WORKERS, 1)
     began, seen, restarted_with = time.monotonic(), Seen(), []
     for _ in range(10):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.harness import eventually
-from tests.e2e.conftest import VALUES
+from tests.e2e.conftest import SLOW, VALUES
 from tests.e2e.kubernetes import API, INFERENCE, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
 from tests.e2e.load import Stream, burst
 from tests.e2e.test_02_scaling import backlog, everything_done_once
@@ -123,7 +123,7 @@ def evict(release: Namespace, pod: str) -> None:
 
 @pytest.mark.parametrize("end", [kill, evict])
 def test_a_worker_that_is_ended_in_mid_batch_loses_nothing(release: Namespace, report: Report, end: Any) -> None:
-    release.upgrade(*VALUES, "--set", "worker.classes.cpu.minReplicas=2")
+    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=2")
     settled(release, WORKERS, 2)
     seen = burst(release.url(), BURST)
     assert release.messages(INFERENCE) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -389,7 +390,7 @@ def test_no_hot_statement_reads_a_growing_table_from_end_to_end(url: str) -> Non
         "cancel": {"id": ids[0]},
         "read_status": {"ids": ids},
         "read_answers": {"ids": ids},
-        "select_places": {"ids": ids, "choices": [1] * len(ids)},
+        "select_places": {"rows": json.dumps([{"id": str(task_id), "choice": 1} for task_id in ids])},
         "find_idempotency_key": {"caller": "", "key": "k"},
         "erase_traveller": {"id": 77},
         "result": {"id": 77 * 128},

@@ -11,17 +11,19 @@ from fastapi.params import Depends as Dependency
 from placerank.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+
+    Check = Callable[[Request], None]
 
 _SCHEME = "bearer "
 
 
-def guard(allowed: Sequence[str], known: Sequence[str] = ()) -> list[Dependency]:
-    """Dependencies that let pass who has one of the keys; ``known`` are keys that are good for other routes."""
+def checks(allowed: Sequence[str], known: Sequence[str] = ()) -> tuple[Check, ...]:
+    """What raises unless a request has one of the keys; ``known`` are keys that are good for other routes."""
     if not allowed:
-        return []
+        return ()
 
-    async def check(request: Request) -> None:
+    def check(request: Request) -> None:
         header = request.headers.get("authorization", "")
         key = header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
         if _matches(key, allowed):
@@ -30,7 +32,20 @@ def guard(allowed: Sequence[str], known: Sequence[str] = ()) -> list[Dependency]
             raise Forbidden("This key is good for /inference only.")
         raise Unauthorized("Send one of the configured keys: Authorization: Bearer KEY.")
 
-    return [Depends(check)]
+    return (check,)
+
+
+def guard(checks: Sequence[Check]) -> list[Dependency]:
+    """The checks as dependencies of routes."""
+    return [Depends(_on_the_loop(check)) for check in checks]
+
+
+def _on_the_loop(check: Check) -> Callable[[Request], Awaitable[None]]:
+    # FastAPI would call a plain function on a thread.
+    async def checked(request: Request) -> None:
+        check(request)
+
+    return checked
 
 
 def _matches(key: str, keys: Sequence[str]) -> bool:

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from placerank import __version__
 from placerank.api import access, content, health, inference, metering, problems, registry, train
 from placerank.api.backlog import Backlog
-from placerank.api.limits import ConcurrencyLimit
+from placerank.api.express import Express
+from placerank.api.limits import ConcurrencyLimit, Slots
 from placerank.api.observed import Observed
 from placerank.api.tracker import Tracker
 from placerank.db.content import ContentRepository
@@ -46,17 +47,23 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
     )
     app.state.end_waits = tracker.end_waits
     problems.install(app)
-    _add_routes(app, runtime, inferences, tracker)
-    app.add_middleware(ConcurrencyLimit, most=runtime.options.max_concurrency)
+    options = runtime.options
+    # An admin key opens what a client key opens, and more.
+    clients = access.checks([*options.keys, *options.admin_keys] if options.keys else [])
+    asked = inference.router(_desk(runtime, inferences, tracker))
+    app.include_router(asked, dependencies=access.guard(clients))
+    _add_routes(app, runtime)
+    slots = Slots(options.max_concurrency)
+    app.add_middleware(ConcurrencyLimit, slots=slots)
     metering.install(app)
-    app.add_middleware(Observed, most=runtime.options.max_concurrency)
+    app.add_middleware(Express, router=asked, checks=clients, slots=slots)
+    app.add_middleware(Observed, most=options.max_concurrency)
     return app
 
 
-def _add_routes(app: FastAPI, runtime: ApiRuntime, inferences: InferenceRepository, tracker: Tracker) -> None:
+def _desk(runtime: ApiRuntime, inferences: InferenceRepository, tracker: Tracker) -> inference.Desk:
     options = runtime.options
-    stored = ContentRepository(runtime.database)
-    desk = inference.Desk(
+    return inference.Desk(
         inferences=inferences,
         cache=runtime.cache,
         tracker=tracker,
@@ -65,10 +72,12 @@ def _add_routes(app: FastAPI, runtime: ApiRuntime, inferences: InferenceReposito
         max_body_bytes=options.max_body_bytes,
         deadline_s=options.deadline_s,
     )
-    # An admin key opens what a client key opens, and more.
-    clients = access.guard([*options.keys, *options.admin_keys] if options.keys else [])
-    admins = access.guard(options.admin_keys, known=options.keys)
-    app.include_router(inference.router(desk), dependencies=clients)
+
+
+def _add_routes(app: FastAPI, runtime: ApiRuntime) -> None:
+    options = runtime.options
+    stored = ContentRepository(runtime.database)
+    admins = access.guard(access.checks(options.admin_keys, known=options.keys))
     app.include_router(
         train.router(train.TrainingDesk(TrainingRepository(runtime.database), runtime.outbox, options.max_body_bytes)),
         dependencies=admins,

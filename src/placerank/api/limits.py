@@ -13,25 +13,48 @@ if TYPE_CHECKING:
 _ALWAYS_SERVED = ("/healthz/", "/metrics")
 
 
-class ConcurrencyLimit:
-    """ASGI middleware that counts requests in flight; health and metrics are always served."""
+class Slots:
+    """Counts requests in flight: each takes a slot and gives it back, here or as a context."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app = app
+    def __init__(self, most: int) -> None:
         self._most = most
         self._active = 0
+
+    def take(self) -> None:
+        """Begin a request; raises ``Overloaded`` when too many are under way."""
+        if self._active >= self._most:
+            raise Overloaded("Too many requests at once; try again in a moment.")
+        self._active += 1
+
+    def give_back(self) -> None:
+        """End a request."""
+        self._active -= 1
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+
+class ConcurrencyLimit:
+    """ASGI middleware that has each request take a slot; health and metrics are always served."""
+
+    def __init__(self, app: ASGIApp, slots: Slots) -> None:
+        self._app = app
+        self._slots = slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one request."""
         if scope["type"] != "http" or scope["path"].startswith(_ALWAYS_SERVED):
             await self._app(scope, receive, send)
             return
-        if self._active >= self._most:
-            refusal = problems.from_error(Overloaded("Too many requests at once; try again in a moment."))
-            await refusal(scope, receive, send)
+        try:
+            self._slots.take()
+        except Overloaded as error:
+            await problems.from_error(error)(scope, receive, send)
             return
-        self._active += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._active -= 1
+            self._slots.give_back()

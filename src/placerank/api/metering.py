@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_fastapi_instrumentator import Instrumentator
@@ -13,6 +14,7 @@ from placerank.telemetry.metrics import HTTP_REQUESTS as _REQUESTS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from prometheus_client import Counter, Histogram
     from prometheus_fastapi_instrumentator.metrics import Info
     from starlette.requests import Request
 
@@ -42,6 +44,18 @@ def install(app: FastAPI) -> None:
     Instrumentator().expose(app, include_in_schema=False)
 
 
+def record(method: str, status: int, handler: str, seconds: float) -> None:
+    """Count one request to the route template ``handler``."""
+    count, duration = _of(method, str(status), handler)
+    count.inc()
+    duration.observe(seconds)
+
+
 def _record(info: Info) -> None:
-    _REQUESTS.labels(info.method, info.modified_status, info.modified_handler).inc()
-    _DURATIONS.labels(info.method, info.modified_handler).observe(info.modified_duration)
+    record(info.method, int(info.modified_status), info.modified_handler, info.modified_duration)
+
+
+@cache
+def _of(method: str, status: str, handler: str) -> tuple[Counter, Histogram]:
+    # As many as there are series; to look their labels up costs three times the counting.
+    return _REQUESTS.labels(method, status, handler), _DURATIONS.labels(method, handler)

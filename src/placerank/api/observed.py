@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 
 #: What a client may call its request: printable, and nothing that could break a line or a header.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_ID = re.compile(r"[0-9a-fA-F-]{32,36}|\d+")
-_ASKED_MOST = re.compile(r"/inference/(?:start|select/?|(?:status/|results/)?\{task_id\})")
 _NO_ROUTE = "(no route)"
 _PROBES = ("/healthz/", "/metrics")
 _SERVER_ERROR = 500
@@ -83,11 +81,8 @@ def _ids(scope: Scope) -> tuple[str, str | None]:
 
 
 def _template(scope: Scope) -> str:
-    """The path with ids taken out: a name for many requests, and nothing of what a client typed."""
-    found: str | None = getattr(scope.get("route"), "path", None)
-    if found is None:
-        shape = _ID.sub("{task_id}", scope["path"])
-        found = shape if _ASKED_MOST.fullmatch(shape) else _NO_ROUTE
+    """The route: a name for many requests, and nothing of what a client typed."""
+    found: str = getattr(scope.get("route"), "path", _NO_ROUTE)
     return found
 
 

@@ -56,11 +56,16 @@ async def _request_error(_: Request, error: Exception) -> Response:
     return from_error(error)
 
 
-async def _validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def from_invalid(error: RequestValidationError) -> Response:
+    """The reply to a request that is not valid, with every wrong field."""
     errors = [{"field": _field(item["loc"]), "detail": _detail(item)} for item in error.errors()[: bodies.MOST_ERRORS]]
     detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors[:5])
     return problem(422, "invalid_request", "The request is not valid", detail, errors=errors)
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return from_invalid(error)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -127,8 +127,8 @@ class InferenceRepository:
 
     async def select(self, selections: Sequence[Selection]) -> dict[UUID, Selected]:
         """Record choices, at most one for each task; unknown tasks are left out of the reply."""
-        params = {"ids": [s.task_id for s in selections], "choices": [s.location_id for s in selections]}
-        rows = await self._database.fetch("select_places", params)
+        given = json.dumps([{"id": str(s.task_id), "choice": s.location_id} for s in selections])
+        rows = await self._database.fetch("select_places", {"rows": given})
         return {row["id"]: _selected(row) for row in rows}
 
 

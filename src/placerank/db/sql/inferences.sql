@@ -180,7 +180,8 @@ ORDER BY r.task_id, r.position;
 -- Selections that arrived together. A repeated choice changes nothing; another one replaces the first, and the
 -- event log keeps both. Each row says what was found, so that the caller can tell why one was refused.
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(:ids::uuid[], :choices::integer[]) AS g (id, choice)
+    -- Not unnest: it tells the planner how many there are, which then plans anew each time, for as long as it runs.
+    SELECT * FROM json_to_recordset(:rows::json) AS g (id uuid, choice integer)
 ),
 found AS MATERIALIZED (
     SELECT

@@ -1,0 +1,40 @@
+"""All benchmarks in one run, on the same services: ``make bench``. Each is also a command of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import closed_loop, compare, embedded_start, growth, pictures, start_up
+
+
+def main() -> int:
+    """Runs all; 1 when one of them saw a wrong reply."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--travellers", default="1,8,64,300,1000", help="how many at once")
+    parser.add_argument("--modes", default="poll,wait,call")
+    parser.add_argument("--rows", default="1000000", help="inferences to add for the growth")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        state = closed_loop.STATE
+        if not state.exists():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="placerank-bench-"))
+            state = stack.enter_context(closed_loop.started(Path(folder)))
+        with_state = ["--state", str(state)]
+        failed = [
+            start_up.main(with_state),
+            closed_loop.main(["--travellers", options.travellers, "--modes", options.modes, *with_state]),
+            compare.main(with_state),
+            # The last one: what it adds stays.
+            growth.main(["--rows", options.rows, *with_state]),
+            embedded_start.main(with_state),
+        ]
+    pictures.main()
+    return int(any(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

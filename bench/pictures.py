@@ -1,0 +1,81 @@
+"""Draws what the benchmarks have measured: ``docs/pictures/*.svg`` from the JSON in ``bench/out``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib as mpl
+from bench.closed_loop import OUT, ROOT
+from matplotlib import pyplot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    Runs = Sequence[dict[str, Any]]
+
+PICTURES: Final = ROOT / "docs" / "pictures"
+_NAMES: Final = {"poll": "start, status, results, select", "wait": "waiting start, select", "call": "waiting start"}
+
+
+def main() -> int:
+    """Draws every picture whose numbers are there."""
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "placerank"
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    runs = _read(OUT / "closed_loop.json").get("runs", [])
+    if runs:
+        _draw("throughput", "loops a second", runs, lambda run: run["loops_per_s"])
+        _draw("latency", "start to results, p99, ms", runs, lambda run: run["answer_ms"]["p99"], log=True)
+        _draw("cpu", "server CPU, ms a loop", runs, lambda run: run["cpu_ms_per_loop"]["sum"])
+    compared = _read(OUT / "compare.json").get("runs", [])
+    if compared:
+        _bars(compared)
+    print(f"Pictures are in {PICTURES}.")
+    return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _draw(
+    name: str,
+    label: str,
+    runs: Sequence[dict[str, Any]],
+    value: Callable[[dict[str, Any]], float],
+    *,
+    log: bool = False,
+) -> None:
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for mode in dict.fromkeys(run["mode"] for run in runs):
+        own = [run for run in runs if run["mode"] == mode]
+        axes.plot([run["travellers"] for run in own], [value(run) for run in own], "o-", label=_NAMES[mode])
+    axes.set(xlabel="travellers at once", ylabel=label, xscale="log")
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.legend()
+    _save(figure, name)
+
+
+def _bars(compared: Runs) -> None:
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+    labels = [f"{run['server']}, {run['mode']} at {run['travellers']}" for run in compared]
+    bars = axes.barh(labels[::-1], [run["loops_per_s"] for run in compared][::-1])
+    axes.bar_label(bars, fmt="%.0f", padding=3)
+    axes.set(xlabel="loops a second", xscale="log")
+    _save(figure, "compare")
+
+
+def _save(figure: Any, name: str) -> None:
+    # Without a date: the same numbers make the same file.
+    figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The routes that are called most, answered ahead of FastAPI's layers.
+
+Those take three times what these routes do themselves: a third of the API's processor time at 64 travellers. FastAPI
+has the same handlers, describes them, and answers all that is not exactly theirs: other methods, other paths. A test
+holds that a request gets the same reply on either way.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from placerank.api import metering, problems
+from placerank.errors import RequestError
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from fastapi.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from placerank.api.access import Check
+    from placerank.api.limits import Slots
+
+_PARAMETER = "/{task_id}"
+
+
+class Express:
+    """ASGI middleware that serves a router of plain ``(Request) -> Response`` handlers itself."""
+
+    def __init__(self, app: ASGIApp, *, router: APIRouter, checks: tuple[Check, ...], slots: Slots) -> None:
+        """``checks`` raise for requests that may not pass. The only parameter of a path is a ``task_id`` at its end."""
+        self._app = app
+        self._checks = checks
+        self._slots = slots
+        self._exact: dict[tuple[str, str], APIRoute] = {}
+        self._under: dict[tuple[str, str], APIRoute] = {}
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            known = self._under if route.path.endswith(_PARAMETER) else self._exact
+            known.update({(method, route.path.removesuffix(_PARAMETER)): route for method in route.methods or ()})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass it on."""
+        route = self._find(scope) if scope["type"] == "http" and not scope["root_path"] else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        # As FastAPI does: what looks at the request from outside calls it by its route.
+        scope["route"] = route
+        began, status = time.perf_counter(), 500
+        try:
+            response = await self._answer(route, Request(scope, receive))
+            status = response.status_code
+            await response(scope, receive, send)
+        finally:
+            metering.record(scope["method"], status, route.path, time.perf_counter() - began)
+
+    def _find(self, scope: Scope) -> APIRoute | None:
+        method, path = scope["method"], scope["path"]
+        route = self._exact.get((method, path))
+        if route is None:
+            parent, _, name = path.rpartition("/")
+            route = self._under.get((method, parent)) if name else None
+            scope["path_params"] = {"task_id": name}
+        return route
+
+    async def _answer(self, route: APIRoute, request: Request) -> Response:
+        try:
+            with self._slots:
+                for check in self._checks:
+                    check(request)
+                response: Response = await route.endpoint(request)
+                return response
+        except RequestError as error:
+            return problems.from_error(error)
+        except RequestValidationError as error:
+            return problems.from_invalid(error)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+
+from placerank.http_protocol import GatheringTransport
+
+
+class Recorder(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[bytes | str] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.calls.append(bytes(data))
+
+    def close(self) -> None:
+        self.calls.append("closed")
+
+    def is_closing(self) -> bool:
+        return "closed" in self.calls
+
+
+async def test_what_one_turn_of_the_loop_writes_is_written_at_once() -> None:
+    recorder = Recorder()
+    transport = GatheringTransport(recorder, asyncio.get_running_loop().call_soon)
+    transport.write(b"head ")
+    transport.write(b"body")
+    await asyncio.sleep(0)
+    transport.write(b"next")
+    await asyncio.sleep(0)
+    assert recorder.calls == [b"head body", b"next"]
+
+
+async def test_a_close_loses_nothing_that_was_written() -> None:
+    recorder = Recorder()
+    transport = GatheringTransport(recorder, asyncio.get_running_loop().call_soon)
+    transport.write(b"last words")
+    transport.close()
+    await asyncio.sleep(0)
+    assert recorder.calls == [b"last words", "closed"]
+    assert transport.is_closing()
