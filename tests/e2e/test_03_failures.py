@@ -66,9 +66,7 @@ def test_with_its_pod_deleted_the_broker_loses_nothing_and_workers_are_back_in_a
 
 def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace, report: Report) -> None:
     policy = f"{RELEASE}-rabbitmq"
-    release.upgrade(
-        *VALUES, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50"
-    )
+    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50")
     seen = burst(release.url(), BURST)
     backlog(release, seen)
     eventually(lambda: release.replicas(WORKERS)[1] >= 2, 180, every_s=1)
