@@ -121,7 +121,7 @@ def evict(release: Namespace, pod: str) -> None:
 
 @pytest.mark.parametrize("end", [kill, evict])
 def test_a_worker_that_is_ended_in_mid_batch_loses_nothing(release: Namespace, report: Report, end: Any) -> None:
-    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=2")
+    release.upgrade(*VALUES, "--set", "worker.classes.cpu.minReplicas=2")
     settled(release, WORKERS, 2)
     seen = burst(release.url(), BURST)
     assert release.messages(INFERENCE) > 0
