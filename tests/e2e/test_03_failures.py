@@ -66,9 +66,7 @@ def test_with_its_pod_deleted_the_broker_loses_nothing_and_workers_are_back_in_a
 
 def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace, report: Report) -> None:
     policy = f"{RELEASE}-rabbitmq"
-    release.upgrade(
-        *VALUES, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50"
-    )
+    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50")
     seen = burst(release.url(), BURST)
     backlog(release, seen)
     eventually(lambda: release.replicas(WORKERS)[1] >= 2, 180, every_s=1)
@@ -123,7 +121,7 @@ def evict(release: Namespace, pod: str) -> None:
 
 @pytest.mark.parametrize("end", [kill, evict])
 def test_a_worker_that_is_ended_in_mid_batch_loses_nothing(release: Namespace, report: Report, end: Any) -> None:
-    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=2")
+    release.upgrade(*VALUES, "--set", "worker.classes.cpu.minReplicas=2")
     settled(release, WORKERS, 2)
     seen = burst(release.url(), BURST)
     assert release.messages(INFERENCE) > 0
