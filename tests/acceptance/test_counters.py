@@ -57,6 +57,7 @@ def prometheus(cluster: Observed) -> Iterator[Prometheus]:
 
 
 def test_counters_are_the_rows(cluster: Observed, prometheus: Prometheus) -> None:
+    eventually(lambda: prometheus.value(f'placerank_queue_consumers{{queue="{INFERENCE}"}}') == 2, 60, every_s=0.5)
     cluster.work_for_everything()
     cluster.ask(COUNT)
     eventually(lambda: not cluster.rows("SELECT id FROM inferences WHERE finished_at IS NULL LIMIT 1"), 120)
