@@ -1,9 +1,11 @@
 # The verbs of this project; a bare `make` lists them.
 # Settings: PYTHON (3.11 or newer), PORT (8000), PLACES (a catalogue to begin with), TORCH_INDEX (another index for
-# torch, for example one with CPU builds only).
+# torch, for example one with CPU builds only), BUILDER (docker build) and TAG (dev) of images.
 
 PYTHON ?= python3
 PORT ?= 8000
+BUILDER ?= docker build
+TAG ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv --quiet
@@ -12,11 +14,15 @@ export UV_LINK_MODE ?= copy
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export PORT
 
+# What the images say of themselves.
+LABELS = --build-arg "VERSION=$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/placerank/__init__.py)" \
+  --build-arg "REVISION=$(or $(shell git describe --always --dirty --exclude '*' 2>/dev/null),unknown)"
+
 .DEFAULT_GOAL := help
-.PHONY: help run run-services install test lint types format bench lock clean
+.PHONY: help run run-services install test e2e lint types format bench images lock clean
 
 help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.embedded ## Everything in one process, with a demo catalogue or PLACES=FILE, on PORT
 	@$(BIN)/placerank run --port $(PORT) $(if $(PLACES),--places "$(PLACES)")
@@ -28,6 +34,9 @@ install: $(VENV)/.dev ## The environment in .venv with everything in it
 
 test: $(VENV)/.dev lint types ## Lint, types and every test; starts the services that they need
 	@$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(VENV)/.dev ## The chart on the cluster of KUBECONFIG, with images of TAG (and NEXT_TAG) that are there
+	@$(BIN)/python -m pytest tests/e2e -s $(ARGS)
 
 lint: $(VENV)/.dev ## Style, and the direction of imports
 	@$(BIN)/ruff check .
@@ -44,6 +53,11 @@ format: $(VENV)/.dev ## Bring the code into shape
 bench: $(VENV)/.dev ## The benchmarks, a table and JSON in bench/out
 	@$(BIN)/python -m bench.closed_loop
 	@$(BIN)/python -m bench.embedded_start
+
+images: ## placerank/api and placerank/worker with tag TAG, made by BUILDER
+	$(BUILDER) -t placerank/api:$(TAG) -f Dockerfile --target api $(LABELS) .
+	$(BUILDER) -t placerank/worker:$(TAG) -f Dockerfile --target worker $(LABELS) \
+	  $(if $(TORCH_INDEX),--build-arg "TORCH_INDEX=$(TORCH_INDEX)") .
 
 lock: $(VENV)/.dev ## Choose the newest dependencies and pin them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tools.lock

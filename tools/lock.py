@@ -35,6 +35,7 @@ def main() -> int:
             constraints = ["--constraints", str(FOLDER / "dev.txt")]
         _write(name, text)
     _write("uv", _compile(["-"], "uv\n"))
+    _write("build", _compile(["-"], "hatchling\n"))
     return 0
 
 

@@ -50,6 +50,31 @@ def redis(url: str) -> str:
     return f"{scheme}://{rest}"
 
 
+class CredentialsTwice(ValueError):
+    """An address has a user or a password of its own already."""
+
+
+def with_credentials(url: str, user: str, password: str) -> str:
+    """The address with ``user`` and ``password``, whatever characters they have; raises ``CredentialsTwice``."""
+    scheme, rest = url.split("://", 1)
+    if "@" in _AUTHORITY_END.split(rest, maxsplit=1)[0]:
+        raise CredentialsTwice
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+
+
+def without_credentials(url: str) -> str:
+    """The address of the same place, for anybody."""
+    scheme, rest = url.split("://", 1)
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}{rest[len(authority) :]}"
+
+
+def credentials(url: str) -> tuple[str, str]:
+    """User and password in an address, as they are meant; empty where it has none."""
+    parts = urlsplit(url)
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
 def hide_password(url: str) -> str:
     """The address without its password, for people and logs."""
     try:

@@ -11,11 +11,12 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from placerank.cache.redis import RedisApiCache, RedisWorkerCache
+from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
 from placerank.canary import Rules
 from placerank.canary_watch import CanaryWatch
 from placerank.db.canaries import CanaryRepository
 from placerank.db.catalogue import CatalogueRepository
+from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
 from placerank.queue import check
 from placerank.queue.outbox import Outbox
@@ -139,10 +140,7 @@ def api_runtime(settings: Settings, *, cache: ApiCache | None = None, publisher:
     return ApiRuntime(
         database=database,
         catalogue=catalogue(settings),
-        cache=cache
-        or RedisApiCache(
-            settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
-        ),
+        cache=cache or api_cache(settings),
         publisher=publisher,
         outbox=Outbox(publisher, database),
         options=ApiOptions(
@@ -220,6 +218,26 @@ def _canary_rules(settings: Settings) -> Rules:
         step_s=settings.canary.step_s,
         least_answers=settings.canary.least_answers,
     )
+
+
+def api_cache(settings: Settings) -> RedisApiCache:
+    """Redis as the API sees it, not opened yet."""
+    return RedisApiCache(
+        settings.backend_url.get_secret_value(), ttl_s=settings.cache.ttl_s, timeout_s=settings.cache.timeout_s
+    )
+
+
+def obstacles(settings: Settings) -> list[str]:
+    """What keeps processes from starting, one sentence each: no migrated database, or credentials that are refused.
+
+    Broker and cache that are away are no obstacles: the processes start without them and wait on their own.
+    """
+    found = [
+        ("DATABASE_URL", lacking(settings.database_url.get_secret_value())),
+        ("CELERY_BROKER_URL", check.refused(settings.broker_url.get_secret_value())),
+        ("CELERY_BACKEND_URL", refused(settings.backend_url.get_secret_value())),
+    ]
+    return [f"{variable}: {sentence}" for variable, sentence in found if sentence]
 
 
 def catalogue(settings: Settings) -> CatalogueRepository:

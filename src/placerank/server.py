@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import socket
@@ -14,6 +15,7 @@ from placerank.errors import PlacerankError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from fastapi import FastAPI
 
@@ -24,9 +26,14 @@ _GRACE_S = 3
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[int], None], on_end: Callable[[], None], drain_s: float
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_end = on_end
+        self._drain_s = drain_s
+        self._draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -35,6 +42,22 @@ class _Server(uvicorn.Server):
             gc.collect()
             gc.freeze()
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End at once; on the first SIGTERM only after the drain, in which each reply sends its client elsewhere."""
+        if sig != signal.SIGTERM or not self._drain_s or self._draining:
+            super().handle_exit(sig, frame)
+            return
+        self._draining = True
+        # Added to every reply. A connection that is closed after a reply never loses a request; an idle one that is
+        # closed just as a request comes in on it does.
+        self.config.encoded_headers.append((b"connection", b"close"))
+        asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer those who wait with what is known, then end."""
+        self._on_end()
+        await super().shutdown(sockets)
 
 
 def check_port(host: str, port: int) -> None:
@@ -51,8 +74,11 @@ def check_port(host: str, port: int) -> None:
         ) from None
 
 
-def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None]) -> int:
-    """Serve until SIGTERM or Ctrl-C; ``on_ready`` gets the port. Returns the exit code."""
+def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *, drain_s: float = 0) -> int:
+    """Serve until SIGTERM or Ctrl-C; ``on_ready`` gets the port. Returns the exit code.
+
+    After SIGTERM it goes on for ``drain_s`` seconds, in which a load balancer learns that this process is leaving.
+    """
     check_port(host, port)
     config = uvicorn.Config(
         app,
@@ -68,7 +94,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None]) -
         timeout_graceful_shutdown=_GRACE_S,
         lifespan="on",
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, app.state.end_waits, drain_s)
     # Uvicorn raises the signal again once it has shut down: what then ends the process must not skip the clean-up.
     signal.signal(signal.SIGTERM, _end_quietly)
     signal.signal(signal.SIGINT, _end_quietly)

@@ -34,11 +34,16 @@ class ApiSettings(_Group):
     max_body_bytes: int = Field(default=65_536, ge=1024, description="Largest body of a traveller or a selection.")
     max_bulk_bytes: int = Field(default=33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
     max_concurrency: int = Field(default=4096, ge=1, description="Requests in flight above which new ones get 503.")
+    drain_s: float = Field(
+        default=0, ge=0, le=600, description="Seconds to go on serving after SIGTERM while clients are sent elsewhere."
+    )
 
 
 class DatabaseSettings(_Group):
     """PostgreSQL, the truth."""
 
+    user: str = Field(default="", description="User for a DATABASE_URL that names none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password for a DATABASE_URL that holds none.")
     pool_size: int = Field(default=4, ge=1, le=100, description="Connections that a process keeps at most.")
     timeout_s: float = Field(default=1.5, gt=0, le=60, description="Seconds until a request gives up on the database.")
 
@@ -46,6 +51,8 @@ class DatabaseSettings(_Group):
 class CacheSettings(_Group):
     """Redis: results and wake-ups, nothing that PostgreSQL does not hold too."""
 
+    user: str = Field(default="", description="User for a CELERY_BACKEND_URL that names none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password for a CELERY_BACKEND_URL that holds none.")
     ttl_s: int = Field(default=3600, ge=1, description="Seconds that a rendered answer stays cached.")
     timeout_s: float = Field(default=0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
 
@@ -53,8 +60,11 @@ class CacheSettings(_Group):
 class BrokerSettings(_Group):
     """RabbitMQ, beyond its address."""
 
+    user: str = Field(default="", description="User for a CELERY_BROKER_URL that names none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password for a CELERY_BROKER_URL that holds none.")
     management_url: SecretStr = Field(
-        default=SecretStr(""), description="http://user:password@host:15672; for a check at the start; empty: none."
+        default=SecretStr(""),
+        description="http://host:15672 for a check at the start, user and password the broker's if none; empty: none.",
     )
 
 
@@ -156,10 +166,11 @@ class Settings(BaseSettings):
 
 
 _WEB = ("http://", "https://")
+#: Each address: its variable, how it is normalised, and the group whose user and password complete it.
 _ADDRESSES = {
-    "database_url": ("DATABASE_URL", addresses.postgresql),
-    "broker_url": ("CELERY_BROKER_URL", addresses.amqp),
-    "backend_url": ("CELERY_BACKEND_URL", addresses.redis),
+    "database_url": ("DATABASE_URL", addresses.postgresql, "database"),
+    "broker_url": ("CELERY_BROKER_URL", addresses.amqp, "broker"),
+    "backend_url": ("CELERY_BACKEND_URL", addresses.redis, "cache"),
 }
 
 
@@ -170,13 +181,7 @@ def load(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
-    normalised = {}
-    for field, (variable, normalise) in _ADDRESSES.items():
-        try:
-            normalised[field] = SecretStr(normalise(getattr(settings, field).get_secret_value()))
-        except ValueError as error:
-            raise ConfigurationError(f"{variable} is not usable: {error}") from None
-    settings = settings.model_copy(update=normalised)
+    settings = settings.model_copy(update={field: _address(settings, field) for field in _ADDRESSES})
     _refuse_contradictions(settings)
     return settings
 
@@ -203,6 +208,27 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
             text = ("(set)" if shown.get_secret_value() else "") if isinstance(shown, SecretStr) else shown
             rows.append((variable_of((name, inner)), "" if text is None else str(text), inner_field.description))
     return [(variable, value, description or "") for variable, value, description in rows]
+
+
+def _address(settings: Settings, field: str) -> SecretStr:
+    """The normalised address, completed with the user and password that stand apart from it."""
+    variable, normalise, name = _ADDRESSES[field]
+    group = getattr(settings, name)
+    user, password = group.user, group.password.get_secret_value()
+    try:
+        address = normalise(getattr(settings, field).get_secret_value())
+        if not (user or password):
+            return SecretStr(address)
+        if field not in settings.model_fields_set:
+            address = addresses.without_credentials(address)
+        return SecretStr(addresses.with_credentials(address, user, password))
+    except addresses.CredentialsTwice:
+        given = variable_of((name, "password" if password else "user"))
+        raise ConfigurationError(
+            f"{variable} and {given} both say who connects: leave it out of one of them."
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(f"{variable} is not usable: {error}") from None
 
 
 def _sentence(error: ValidationError) -> str:

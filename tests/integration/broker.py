@@ -60,6 +60,16 @@ class Vhost:
         body = {"pattern": pattern, "definition": definition, "apply-to": "queues", "priority": 99}
         self._management("PUT", f"policies/{self._quoted}/{name}", body)
 
+    def add_user(self, name: str, password: str) -> None:
+        """A user who may do everything in this virtual host."""
+        self._management("PUT", f"users/{name}", {"password": password, "tags": ""})
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        self._management("PUT", f"permissions/{self._quoted}/{name}", everything)
+
+    def remove_user(self, name: str) -> None:
+        """End a user."""
+        self._management("DELETE", f"users/{name}")
+
     def lose_everything(self) -> None:
         """What a broker does that comes back with an empty disk: every queue is there again, and empty."""
         self._management("DELETE", f"vhosts/{self._quoted}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,9 @@ from placerank.queue.definitions import vhost_definitions
 
 if TYPE_CHECKING:
     from tools.services import Services
+
+
+PLACERANK = str(Path(sys.executable).with_name("placerank"))
 
 
 @pytest.fixture
@@ -44,9 +49,12 @@ def test_what_a_broker_lacks_is_said_part_by_part() -> None:
 
 
 def test_the_command_prints_definitions_without_the_password() -> None:
-    command = [sys.executable, "-m", "placerank.queue.definitions", "--version", "4.1", "--user", "ada"]
-    printed = subprocess.run(command, input="secret word\n", capture_output=True, text=True, check=True).stdout
-    assert "secret word" not in printed
+    command = [PLACERANK, "broker-definitions", "--broker-version", "4.1"]
+    environment = {**os.environ, "CELERY_BROKER_URL": "amqp://ada:secret%20word@mq/trips"}
+    environment.pop("PLACERANK_BROKER__PASSWORD", None)
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "secret" not in printed
     found = json.loads(printed)
     assert [user["name"] for user in found["users"]] == ["ada"]
     assert {queue["name"] for queue in found["queues"]} >= {queue.name for queue in topology.WORK_QUEUES}
+    assert [vhost["name"] for vhost in found["vhosts"]] == ["trips"]

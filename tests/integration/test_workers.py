@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import redis
@@ -403,3 +404,21 @@ def test_a_worker_beats_and_stops_when_it_is_told_to(url: str, vhost: Vhost, wor
     worker = workers.start(PLACERANK_WORKER__HEARTBEAT_FILE=str(beat))
     eventually(beat.exists)
     stop(worker)
+
+
+def test_a_worker_that_is_refused_stays_until_it_is_let_in(url: str, vhost: Vhost, workers: Workers) -> None:
+    name, password = f"worker-{uuid4().hex}", "p@ss:/wörd"
+    parts = urlsplit(vhost.url)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    credentials = {"PLACERANK_BROKER__USER": name, "PLACERANK_BROKER__PASSWORD": password}
+    worker = workers.start(CELERY_BROKER_URL=address, **credentials)
+    eventually(lambda: "ACCESS_REFUSED" in workers.logs(), 30)
+    ask(url, vhost, ["Ann"])
+    vhost.add_user(name, password)
+    try:
+        eventually(lambda: all_finished(url))
+        assert worker.is_alive()
+        assert workers.logs().count("ACCESS_REFUSED") == 1
+        assert "Traceback" not in workers.logs()
+    finally:
+        vhost.remove_user(name)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from placerank import runtime, settings
+from placerank import addresses, runtime, settings
 from placerank.errors import ConfigurationError
 
 WELL_KNOWN = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_BACKEND_URL")
@@ -96,6 +96,41 @@ def test_every_well_known_variable_is_read_and_normalised(monkeypatch: pytest.Mo
     assert found.database_url.get_secret_value() == "postgresql://me:pw@db/trips"
     assert found.broker_url.get_secret_value() == "amqp://me:pw@mq/%2F"
     assert found.backend_url.get_secret_value() == "redis://cache/2"
+
+
+ADDRESSES = [
+    ("database_url", "DATABASE_URL", "PLACERANK_DATABASE", "postgresql://{}db/trips"),
+    ("broker_url", "CELERY_BROKER_URL", "PLACERANK_BROKER", "amqp://{}mq/trips"),
+    ("backend_url", "CELERY_BACKEND_URL", "PLACERANK_CACHE", "redis://{}cache/2"),
+]
+
+
+@pytest.mark.parametrize(("field", "variable", "group", "address"), ADDRESSES)
+def test_user_and_password_may_stand_apart_from_the_address_with_any_characters(
+    field: str, variable: str, group: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, address.format(""))
+    monkeypatch.setenv(f"{group}__USER", "me")
+    monkeypatch.setenv(f"{group}__PASSWORD", "p@:/ %w")
+    found = getattr(settings.load(), field).get_secret_value()
+    assert found == address.format("me:p%40%3A%2F%20%25w@")
+    assert addresses.credentials(found) == ("me", "p@:/ %w")
+
+
+@pytest.mark.parametrize(("field", "variable", "group", "address"), ADDRESSES)
+def test_an_address_and_a_password_that_both_say_who_connects_contradict_each_other(
+    field: str, variable: str, group: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, address.format("me:hidden@"))
+    monkeypatch.setenv(f"{group}__PASSWORD", "hidden")
+    with pytest.raises(ConfigurationError, match=f"{variable} and {group}__PASSWORD") as raised:
+        settings.load()
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_user_takes_the_place_of_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_DATABASE__USER", "me")
+    assert settings.load().database_url.get_secret_value() == "postgresql://me:@127.0.0.1:5432/placerank"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "MIT"},
     )
+    app.state.end_waits = tracker.end_waits
     problems.install(app)
     _add_routes(app, runtime, inferences, tracker)
     app.add_middleware(ConcurrencyLimit, most=runtime.options.max_concurrency)

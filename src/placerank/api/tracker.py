@@ -46,6 +46,7 @@ class Tracker:
         self._cached: Coalescer[UUID, bytes | None] = Coalescer(self._read_cache)
         self._stored: Coalescer[UUID, Answer | Standing | None] = Coalescer(self._read_database)
         self._oldest: int | None = None
+        self._ending = False
 
     def begin(self, task_id: UUID, number: int) -> None:
         """A task has been committed here and not been published yet. ``number`` counts starts."""
@@ -58,9 +59,13 @@ class Tracker:
             started = self._started.pop(task_id, None)
             if started is not None:
                 self._oldest = max(self._oldest or 0, started[1])
-            for waiter in self._waiters.pop(task_id, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake(task_id)
+
+    def end_waits(self) -> None:
+        """This process is about to end: who waits, and who comes yet, is answered with what is known now."""
+        self._ending = True
+        for task_id in list(self._waiters):
+            self._wake(task_id)
 
     async def look(self, task_id: UUID) -> Answer | Standing | None:
         """The answer of a finished task, where an unfinished one stands, or none for an unknown id."""
@@ -86,12 +91,17 @@ class Tracker:
             try:
                 found = await self.look(task_id)
                 left = deadline - time.monotonic()
-                if not isinstance(found, Standing) or left <= 0:
+                if not isinstance(found, Standing) or left <= 0 or self._ending:
                     return found
                 pause = _LOOK_EVERY_S if self._cache.listening else _LOOK_EVERY_WITHOUT_WAKE_UPS_S
                 await asyncio.wait({waiter}, timeout=min(left, pause))
             finally:
                 self._leave(task_id, waiter)
+
+    def _wake(self, task_id: UUID) -> None:
+        for waiter in self._waiters.pop(task_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _leave(self, task_id: UUID, waiter: asyncio.Future[None]) -> None:
         waiters = self._waiters.get(task_id)

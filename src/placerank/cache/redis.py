@@ -11,6 +11,7 @@ from uuid import UUID
 
 from redis import BlockingConnectionPool, Redis, RedisError
 from redis import asyncio as aioredis
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ _REST_S = 1.0
 _ID_BYTES = 16
 #: After so many seconds without a word the subscription is asked for one, and given up without an answer.
 _SILENCE_S = 5.0
+_PROBE_S = 3.0
 
 
 def key_of(task_id: UUID) -> str:
@@ -44,6 +46,18 @@ def _announcement(task_ids: Sequence[UUID]) -> bytes:
 
 def _announced(data: bytes) -> list[UUID]:
     return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, len(data), _ID_BYTES)]
+
+
+def refused(url: str) -> str | None:
+    """Why Redis refuses these credentials, in a sentence; none when it takes them, or is away."""
+    try:
+        with Redis.from_url(url, socket_timeout=_PROBE_S, socket_connect_timeout=_PROBE_S) as redis:
+            redis.ping()
+    except (AuthenticationError, NoPermissionError) as error:
+        return f"Redis refuses user or password: {error}"
+    except _ERRORS:
+        return None
+    return None
 
 
 class _Rest:

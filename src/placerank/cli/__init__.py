@@ -19,10 +19,14 @@ _COMMANDS: Final = {
     "relay": ("placerank.cli.serve:relay", "Publishes what was committed and not confirmed; two are harmless."),
     "worker": ("placerank.cli.serve:worker", "Works on a queue: --queue inference or --queue training."),
     "migrate": ("placerank.cli.database:migrate", "Brings the database to this version's schema."),
+    "wait": ("placerank.cli.database:wait", "Waits until the other processes can start."),
+    "broker-definitions": ("placerank.cli.broker:definitions", "Writes what RabbitMQ has to import at its start."),
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
     "train": ("placerank.cli.learning:train", "Learns from files, or reproduces a stored version."),
     "evaluate": ("placerank.cli.learning:evaluate", "Says how good a model is on lists that were shown."),
     "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
+    "dead-letters": ("placerank.cli.dead_letters:dead_letters", "Tasks that failed for good: list, replay, purge."),
+    "prune": ("placerank.cli.operations:prune", "Removes what is older than an age."),
     "config": ("placerank.cli.config:config", "Prints the settings in force, secrets hidden."),
 }
 

@@ -57,13 +57,17 @@ def export(file: Path, data_dir: Path | None) -> None:
 
 
 @places.command()
+@click.option("--if-empty", is_flag=True, help="Places that are there already are no error.")
 @DATA_DIR
-def demo(data_dir: Path | None) -> None:
+def demo(data_dir: Path | None, *, if_empty: bool) -> None:
     """Fill an empty catalogue with made-up places; the first import removes them."""
     from placerank.embedded import demo_rows
 
     with _catalogue(data_dir) as catalogue:
         if catalogue.count():
+            if if_empty:
+                click.echo("The catalogue has places already: nothing was changed.")
+                return
             raise PlacerankError("The catalogue has places already: nothing was changed.")
         click.echo(f"Made {catalogue.put(demo_rows(), demo=True)} demo places.")
 

@@ -65,7 +65,9 @@ def api(host: str | None, port: int | None) -> None:
     from placerank.server import serve
 
     app = create_app(api_runtime(settings))
-    sys.exit(serve(app, settings.api.host, settings.api.port, lambda at: click.echo(_listening(settings, at))))
+    listening = settings.api.host, settings.api.port
+    ready = lambda at: click.echo(_listening(settings, at))  # noqa: E731
+    sys.exit(serve(app, *listening, ready, drain_s=settings.api.drain_s))
 
 
 @click.command()

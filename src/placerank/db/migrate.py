@@ -42,6 +42,16 @@ def migrate(database_url: str) -> str:
     return HEAD
 
 
+def lacking(database_url: str) -> str | None:
+    """What this database lacks to be worked with, in a sentence; none when it is reached and migrated."""
+    try:
+        if _is_up_to_date(database_url):
+            return None
+    except DatabaseAway as error:
+        return f"the database cannot be reached: {error}"
+    return f"the database is not at schema {HEAD} yet: run placerank migrate"
+
+
 def _is_up_to_date(database_url: str) -> bool:
     """Asked first: loading Alembic takes longer than anything that it mostly finds not to do."""
     try:

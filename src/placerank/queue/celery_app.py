@@ -16,7 +16,10 @@ def make_app(broker_url: str) -> Celery:
     app = Celery("placerank", set_as_current=False)
     exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
     app.conf.update(
-        broker_url=broker_url,
+        # Read and write apart: what the environment has as CELERY_BROKER_URL goes before broker_url, and may lack the
+        # password that stands apart.
+        broker_read_url=broker_url,
+        broker_write_url=broker_url,
         broker_transport_options={"confirm_publish": True},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

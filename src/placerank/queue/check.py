@@ -7,6 +7,7 @@ start, through the management API.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import urllib.error
@@ -14,6 +15,10 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+import aiormq
+from aiormq.exceptions import AMQPError, AuthenticationError, ConnectionNotAllowed, ProbableAuthenticationError
+
+from placerank import addresses
 from placerank.queue.definitions import vhost_definitions
 
 if TYPE_CHECKING:
@@ -26,9 +31,30 @@ class BrokerNotChecked(Exception):
     """The management API does not answer; the message says why."""
 
 
+def refused(broker_url: str) -> str | None:
+    """Why the broker refuses these credentials, in a sentence; none when it takes them, or is away."""
+
+    async def connect() -> None:
+        async with await aiormq.connect(broker_url):
+            pass
+
+    try:
+        asyncio.run(asyncio.wait_for(connect(), _TIMEOUT_S))
+    except (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed) as error:
+        return f"the broker refuses user, password or virtual host: {' '.join(str(error).split())}"
+    except (AMQPError, OSError, TimeoutError):
+        return None
+    return None
+
+
 def missing(management_url: str, broker_url: str) -> list[str]:
-    """What is not there, one sentence each; raises ``BrokerNotChecked``."""
+    """What is not there, one sentence each; raises ``BrokerNotChecked``.
+
+    A management address without user and password gets the broker's.
+    """
     vhost = unquote(urlsplit(broker_url).path[1:]) or "/"
+    if not urlsplit(management_url).username:
+        management_url = addresses.with_credentials(management_url, *addresses.credentials(broker_url))
     found = _get(management_url, f"definitions/{quote(vhost, safe='')}")
     version = _version(str(_get(management_url, "overview")["rabbitmq_version"]))
     return list(_missing(vhost_definitions(version, vhost), found))
@@ -55,9 +81,8 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _get(management_url: str, path: str) -> dict[str, Any]:
-    parts = urlsplit(management_url)
-    credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    credentials = ":".join(addresses.credentials(management_url)).encode()
+    address = addresses.without_credentials(management_url).rstrip("/")
     request = urllib.request.Request(f"{address}/api/{path}")  # noqa: S310 - the scheme is checked with the settings
     request.add_header("Authorization", "Basic " + base64.b64encode(credentials).decode())
     try:

@@ -7,12 +7,9 @@ version would silently take the rest of the file with it. Importing definitions 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
-import json
 import secrets
-import sys
 from typing import TYPE_CHECKING, Any
 
 from placerank.queue import topology
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
 #: ``consumer-timeout`` is a policy key from this version on.
 CONSUMER_TIMEOUT_SINCE = (3, 12)
+#: From this version on a quorum queue without a delivery limit has one of 20; -1 is none.
+DELIVERY_LIMIT_SINCE = (4, 0)
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:
@@ -88,10 +87,14 @@ def policies(version: tuple[int, int]) -> dict[str, tuple[str, Mapping[str, Any]
     training = dict(work)
     if version >= CONSUMER_TIMEOUT_SINCE:
         training["consumer-timeout"] = topology.TRAINING_CONSUMER_TIMEOUT_MS
-    return {
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {
         topology.INFERENCE.name: (_exactly(topology.INFERENCE.name), work),
         topology.TRAINING.name: (_exactly(topology.TRAINING.name), training),
     }
+    if version >= DELIVERY_LIMIT_SINCE:
+        # Looking at a dead letter is a delivery too: after twenty looks the broker would drop it.
+        found[topology.DEAD_LETTER_QUEUE] = (_exactly(topology.DEAD_LETTER_QUEUE), {"delivery-limit": -1})
+    return found
 
 
 def _exactly(name: str) -> str:
@@ -107,22 +110,3 @@ def _binding(vhost: str, source: str, destination: str, routing_key: str) -> dic
         "routing_key": routing_key,
         "arguments": {},
     }
-
-
-def main() -> None:
-    """Print the definitions for a broker; its password comes from standard input: no list of processes shows it."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--version", required=True, help="the broker's version, such as 4.1")
-    parser.add_argument("--user", required=True)
-    parser.add_argument("--vhost", default="/")
-    options = parser.parse_args()
-    major, minor = options.version.split(".")[:2]
-    wanted = definitions(
-        (int(major), int(minor)), user=options.user, password=sys.stdin.readline().rstrip("\n"), vhost=options.vhost
-    )
-    json.dump(wanted, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
-if __name__ == "__main__":
-    main()

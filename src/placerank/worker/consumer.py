@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from amqp.exceptions import AccessRefused, NotAllowed
 from celery import bootsteps
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: For these kombu would not try again, and the worker would end.
+_REFUSALS = (AccessRefused, NotAllowed)
+_DELAYED = "delayed_delivery"
 _FIRST_PAUSE_S = 0.2
 _LONGER_BY_S = 0.4
 _LONGEST_PAUSE_S = 2.0
@@ -72,19 +77,30 @@ class Request(CeleryRequest):  # type: ignore[misc]
 class Consumer(CeleryConsumer):  # type: ignore[misc]
     """A consumer that looks for a lost broker every two seconds, and lives while it looks."""
 
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+        """Celery's steps without its queues for tasks of later: nothing here is delayed, and they are 28."""
+
+        default_steps: ClassVar = [step for step in CeleryConsumer.Blueprint.default_steps if _DELAYED not in step]
+
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long it takes."""
-        connected = conn.ensure_connection(
-            self._on_failure,
-            None,
-            interval_start=_FIRST_PAUSE_S,
-            interval_step=_LONGER_BY_S,
-            interval_max=_LONGEST_PAUSE_S,
-            callback=self._while_waiting,
-        )
-        self.first_connection_attempt = False
-        self.broker_connection_retry_attempt = 0
-        return connected
+        """Connect, however long it takes; a broker that refuses the password may be given another one yet."""
+        while True:
+            try:
+                connected = conn.ensure_connection(
+                    self._on_failure,
+                    None,
+                    interval_start=_FIRST_PAUSE_S,
+                    interval_step=_LONGER_BY_S,
+                    interval_max=_LONGEST_PAUSE_S,
+                    callback=self._while_waiting,
+                )
+            except _REFUSALS as error:
+                self._on_failure(error, _LONGEST_PAUSE_S)
+                time.sleep(_LONGEST_PAUSE_S)
+                continue
+            self.first_connection_attempt = False
+            self.broker_connection_retry_attempt = 0
+            return connected
 
     def _on_failure(self, error: BaseException, interval: float) -> None:  # noqa: ARG002
         if self.broker_connection_retry_attempt == 0:

@@ -65,10 +65,21 @@ def test_work_queues_refuse_what_is_too_much_and_keep_what_fails(version: tuple[
     assert policy["delivery-limit"] >= 100
 
 
+def test_looking_at_dead_letters_does_not_use_them_up() -> None:
+    assert policy_of(made((4, 0)), topology.DEAD_LETTER_QUEUE) == {"delivery-limit": -1}
+    # An older broker has no limit unless it is given one.
+    assert not any(re.search(policy["pattern"], topology.DEAD_LETTER_QUEUE) for policy in made(OLD)["policies"])
+
+
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_policies_hold_for_the_project_s_queues_only(version: tuple[int, int]) -> None:
     patterns = [policy["pattern"] for policy in made(version)["policies"]]
-    for other in ("placerank.dead-letters", "celery_delayed_3", "placerankxinference", "placerank.inference.other"):
+    for other in (
+        "placerank.dead-letters.other",
+        "celery_delayed_3",
+        "placerankxinference",
+        "placerank.inference.other",
+    ):
         assert not any(re.search(pattern, other) for pattern in patterns)
 
 

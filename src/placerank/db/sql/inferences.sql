@@ -118,6 +118,12 @@ unfinished AS MATERIALIZED (
     WHERE id IN (SELECT id FROM answer) AND finished_at IS NULL
     ORDER BY id
     FOR UPDATE
+),
+-- A result that nobody needed: its inference had been cancelled meanwhile, or run twice.
+too_late AS (
+    INSERT INTO events (task_id, kind)
+    SELECT id, 'result_unused' FROM (SELECT id FROM answer EXCEPT SELECT id FROM unfinished) AS late
+    WHERE EXISTS (SELECT FROM inferences AS i WHERE i.id = late.id)
 )
 UPDATE inferences AS i
 SET

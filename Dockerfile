@@ -1,0 +1,105 @@
+# The images of placerank: `make images`, or `docker build --target api|worker .`
+#
+# Layers from what seldom changes to what often does: system, dependencies, code. A change of code builds and ships the
+# last layer only. Nothing here needs BuildKit: any builder of Dockerfiles will do.
+
+FROM python:3.13-slim AS base
+
+# The system that both images run on, without what only builds and installs need. It is copied into an empty image,
+# because what is removed in a layer still takes its space in the layer below. No program in it raises its rights, and
+# Python's own modules are compiled: the root file system is read only, so that each start would compile them again.
+FROM base AS system
+RUN set -eu; \
+    stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
+    rm -rf "$stdlib/ensurepip" "$stdlib/idlelib" "$stdlib/lib2to3" "$stdlib/test" "$stdlib/tkinter" "$stdlib/turtledemo"; \
+    rm -rf /usr/local/lib/python3*/site-packages/* /usr/lib/python3/dist-packages/* /usr/share/python-wheels; \
+    rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc*; \
+    rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/* /usr/share/doc /usr/share/info /usr/share/man /usr/share/locale; \
+    rm -rf /root/.cache /tmp/*; \
+    find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
+    echo 'placerank:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd; \
+    echo 'placerank:x:10001:' >>/etc/group; \
+    python -m compileall -q -j 0 "$stdlib"
+
+# What installs: in an environment of its own, which no image gets.
+FROM base AS build
+WORKDIR /build
+COPY requirements/uv.txt requirements/build.txt requirements/
+RUN python -m venv /uv \
+    && /uv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/uv.txt \
+    && python -m venv --without-pip /opt/venv
+ENV VIRTUAL_ENV=/opt/venv \
+    PATH=/uv/bin:/opt/venv/bin:$PATH \
+    UV_NO_CACHE=1 \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1
+
+FROM build AS api-dependencies
+COPY requirements/api.txt requirements/
+RUN uv pip install --require-hashes -r requirements/api.txt && rm -f /opt/venv/.lock
+
+# The code as it lies in /opt/venv, and nothing else.
+FROM build AS package
+RUN python -m venv --without-pip /build/venv \
+    && uv pip install --python /build/venv --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN VIRTUAL_ENV=/build/venv uv build --wheel --no-build-isolation --out-dir dist \
+    && uv pip install --no-deps --prefix /package/opt/venv dist/*.whl
+
+FROM scratch AS runtime
+COPY --from=system / /
+# Python's bytecode is in the image; its root may be read only. What writes files (torch's caches) finds HOME in /tmp.
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    LANG=C.UTF-8 \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /tmp
+USER 10001:10001
+ENTRYPOINT ["placerank"]
+LABEL org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
+
+FROM runtime AS api
+COPY --from=api-dependencies /opt/venv /opt/venv
+EXPOSE 8000
+COPY --from=package /package/ /
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="placerank api" \
+      org.opencontainers.image.description="The API, the relay and the small commands of placerank; without torch." \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+# For `skaffold dev`: the same, from a writable copy of the code that starts again when a file of it changes.
+FROM api AS api-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
+# finds everything there that it shares with them.
+FROM build AS worker-dependencies
+COPY requirements/worker.txt requirements/
+RUN uv pip install --require-hashes -r requirements/worker.txt
+COPY requirements/torch.txt requirements/
+ARG TORCH_INDEX
+RUN uv pip install -r requirements/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && rm -f /opt/venv/.lock
+
+FROM runtime AS worker
+COPY --from=worker-dependencies /opt/venv /opt/venv
+COPY --from=package /package/ /
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="placerank worker" \
+      org.opencontainers.image.description="The inference and training workers of placerank, with torch." \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+FROM worker AS worker-dev
+COPY tools/reload.py /opt/reload.py
+ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
+
+# Without a target: the API.
+FROM api

@@ -1,0 +1,81 @@
+{{/* An environment variable from a Secret. Takes (dict "name" … "secret" … "key" …). */}}
+{{- define "placerank.secretVariable" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}
+{{- end -}}
+
+{{/* What every process is told: addresses without credentials, and the credentials from their Secrets. The process
+quotes them into the addresses itself, so that a password may hold any character. Takes the root. */}}
+{{- define "placerank.environment" -}}
+{{- $database := include "placerank.database" . | fromJson -}}
+{{- $broker := include "placerank.broker" . | fromJson -}}
+{{- $cache := include "placerank.cache" . | fromJson -}}
+- name: DATABASE_URL
+  value: {{ printf "postgresql://%s:%d/%s?sslmode=%s" $database.host (int $database.port) $database.database $database.sslmode | quote }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_DATABASE__USER" "secret" $database.secret "key" $database.usernameKey) }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_DATABASE__PASSWORD" "secret" $database.secret "key" $database.passwordKey) }}
+- name: CELERY_BROKER_URL
+  value: {{ printf "%s://%s:%d/%s" (ternary "amqps" "amqp" $broker.tls) $broker.host (int $broker.port) (urlquery $broker.vhost | replace "+" "%20") | quote }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_BROKER__USER" "secret" $broker.secret "key" $broker.usernameKey) }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_BROKER__PASSWORD" "secret" $broker.secret "key" $broker.passwordKey) }}
+- name: CELERY_BACKEND_URL
+  value: {{ printf "%s://%s:%d/%d" (ternary "rediss" "redis" $cache.tls) $cache.host (int $cache.port) (int $cache.database) | quote }}
+{{- if $cache.usernameKey }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_CACHE__USER" "secret" $cache.secret "key" $cache.usernameKey) }}
+{{- end }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_CACHE__PASSWORD" "secret" $cache.secret "key" $cache.passwordKey) }}
+- name: PLACERANK_TELEMETRY__LOG_LEVEL
+  value: {{ .Values.logLevel }}
+- name: PLACERANK_INFERENCE__ANSWER_SIZE
+  value: {{ int .Values.inference.answerSize | quote }}
+- name: PLACERANK_INFERENCE__BACKLOG_LIMIT
+  value: {{ int64 .Values.inference.backlogLimit | quote }}
+{{- with .Values.inference.deadlineSeconds }}
+- name: PLACERANK_INFERENCE__DEADLINE_S
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.caCertificates.existingConfigMap }}
+- name: SSL_CERT_FILE
+  value: /etc/placerank/ca/ca.crt
+- name: PGSSLROOTCERT
+  value: /etc/placerank/ca/ca.crt
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  value: {{ if and (kindIs "float64" $value) (eq $value (floor $value)) }}{{ int64 $value | quote }}{{ else }}{{ $value | toString | quote }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{/* The bearer keys, where there are any. Takes the root. */}}
+{{- define "placerank.keys" -}}
+{{- with .Values.api.auth }}
+{{- if .existingSecret }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_API__KEYS" "secret" .existingSecret "key" .keysKey) }}
+{{ include "placerank.secretVariable" (dict "name" "PLACERANK_API__ADMIN_KEYS" "secret" .existingSecret "key" .adminKeysKey) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A list of variables in YAML without those that a later one of the same name replaces: the API server takes no name
+twice. What stays keeps its place, so that $(NAME) finds what stood before it. */}}
+{{- define "placerank.lastOfEach" -}}
+{{- $seen := dict -}}
+{{- $kept := list -}}
+{{- range reverse (fromYamlArray .) -}}
+{{- if not (hasKey $seen .name) -}}
+{{- $_ := set $seen .name true -}}
+{{- $kept = prepend $kept . -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml $kept }}
+{{- end -}}
+
+{{/* All variables of a container: those of every process, its own, and those that its values add. Takes the pod's dict. */}}
+{{- define "placerank.variables" -}}
+{{- $all := list (include "placerank.environment" .root) (.environment | default "" | trim) -}}
+{{- with (.placement | default dict).extraEnv -}}
+{{- $all = append $all (toYaml .) -}}
+{{- end -}}
+{{ include "placerank.lastOfEach" (join "\n" $all) }}
+{{- end -}}

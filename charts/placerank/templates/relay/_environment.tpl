@@ -1,0 +1,9 @@
+{{/* What the relay is told beside what every process is. Takes the broker. */}}
+{{- define "placerank.relayEnvironment" -}}
+- name: PLACERANK_TELEMETRY__METRICS_PORT
+  value: "9090"
+{{- with .managementUrl }}
+- name: PLACERANK_BROKER__MANAGEMENT_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,211 @@
+"""Values that contradict each other end the render with a sentence that says what to change."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.chart.rendering import APIS, RenderFailed, render_text
+
+_EXTERNAL_BROKER = ("rabbitmq.enabled=false", "externalRabbitmq.host=b", "externalRabbitmq.existingSecret=s")
+
+REFUSED = {
+    "no KEDA": (
+        (),
+        (),
+        (
+            "autoscaling.mode is keda, and this cluster has no KEDA: install KEDA (https://keda.sh), set "
+            "autoscaling.mode to hpa or none, or render with --api-versions keda.sh/v1alpha1."
+        ),
+    ),
+    "no operator": (
+        ("monitoring.enabled=true",),
+        APIS[:1],
+        (
+            "monitoring.enabled is true, and this cluster has no "
+            "Prometheus operator: install it, set monitoring.enabled to false, or render with --api-versions "
+            "monitoring.coreos.com/v1."
+        ),
+    ),
+    "latest": (
+        ("image.api.tag=latest",),
+        APIS,
+        (
+            'image.api.tag is "latest", which names no version, so that an upgrade '
+            "would change nothing: set image.api.tag to a version, or image.api.digest."
+        ),
+    ),
+    "latest worker": (
+        ("image.worker.tag=latest",),
+        APIS,
+        (
+            'image.worker.tag is "latest", which names no version, so '
+            "that an upgrade would change nothing: set image.worker.tag to a version, or "
+            "image.worker.digest."
+        ),
+    ),
+    "latest subchart": (
+        ("redis.image.tag=latest",),
+        APIS,
+        ('redis.image.tag is "latest", which names no version: set it to one.'),
+    ),
+    "no database": (
+        ("postgresql.enabled=false",),
+        APIS,
+        ("There is no database: set postgresql.enabled to true, or externalPostgresql.host to the address of yours."),
+    ),
+    "no broker": (
+        ("rabbitmq.enabled=false",),
+        APIS,
+        ("There is no broker: set rabbitmq.enabled to true, or externalRabbitmq.host to the address of yours."),
+    ),
+    "no cache": (
+        ("redis.enabled=false",),
+        APIS,
+        ("There is no cache: set redis.enabled to true, or externalRedis.host to the address of yours."),
+    ),
+    "database without secret": (
+        ("postgresql.enabled=false", "externalPostgresql.host=d"),
+        APIS,
+        (
+            "externalPostgresql.host is set without credentials: set "
+            "externalPostgresql.existingSecret to a Secret with username and password."
+        ),
+    ),
+    "broker without secret": (
+        ("rabbitmq.enabled=false", "externalRabbitmq.host=b"),
+        APIS,
+        (
+            "externalRabbitmq.host is set without credentials: set externalRabbitmq.existingSecret "
+            "to a Secret with username and password."
+        ),
+    ),
+    "cache without secret": (
+        ("redis.enabled=false", "externalRedis.host=c"),
+        APIS,
+        (
+            "externalRedis.host is set without "
+            "credentials: set externalRedis.existingSecret to a Secret with the password."
+        ),
+    ),
+    "KEDA without management": (
+        _EXTERNAL_BROKER,
+        APIS,
+        (
+            "autoscaling.mode keda reads the queue's length from the "
+            "broker's management API: set externalRabbitmq.managementUrl, or autoscaling.mode to "
+            "hpa or none."
+        ),
+    ),
+    "class without queue": (
+        ("worker.classes.big.maxReplicas=2",),
+        APIS,
+        ("worker.classes.big has no queue: set worker.classes.big.queue to inference or training."),
+    ),
+    "minimum above maximum": (
+        ("worker.classes.cpu.minReplicas=5",),
+        APIS,
+        (
+            "worker.classes.cpu.minReplicas (5) is "
+            "above worker.classes.cpu.maxReplicas (4): lower the one or raise the other."
+        ),
+    ),
+    "two trainings": (
+        ("worker.classes.training.maxReplicas=2",),
+        APIS,
+        ("worker.classes.training.maxReplicas is 2, and trainings run one at a time: set it to 1."),
+    ),
+    "GPU class without GPU": (
+        ("worker.classes.cpu.device=cuda",),
+        APIS,
+        (
+            "worker.classes.cpu.device is cuda, and no "
+            "GPU is asked for: set worker.classes.cpu.resources.limits to {nvidia.com/gpu: 1}, or "
+            "the device to cpu."
+        ),
+    ),
+    "GPU for a CPU class": (
+        (r"worker.classes.cpu.resources.limits.nvidia\.com/gpu=1",),
+        APIS,
+        (
+            "worker.classes.cpu.resources.limits asks for nvidia.com/gpu, and its device is cpu: set "
+            "worker.classes.cpu.device to cuda, or ask for no GPU."
+        ),
+    ),
+    "batch that never fills": (
+        ("worker.classes.cpu.batchSize=128",),
+        APIS,
+        (
+            "worker.classes.cpu.threads (64) is below "
+            "worker.classes.cpu.batchSize (128), so that no batch could fill: raise the one or "
+            "lower the other."
+        ),
+    ),
+    "nobody infers": (
+        ("worker.classes.cpu=null",),
+        APIS,
+        (
+            "No class of worker.classes works on the inference queue, "
+            "and nothing would be answered: give one the queue inference."
+        ),
+    ),
+    "API minimum above maximum": (
+        ("api.autoscaling.enabled=true", "api.autoscaling.minReplicas=7"),
+        APIS,
+        ("api.autoscaling.minReplicas (7) is above api.autoscaling.maxReplicas (6): lower the one or raise the other."),
+    ),
+    "no time to finish": (
+        ("api.drainSeconds=40",),
+        APIS,
+        (
+            "api.terminationGracePeriodSeconds leaves less than five "
+            "seconds after api.drainSeconds to finish requests: raise it."
+        ),
+    ),
+    "Ingress without host": (
+        ("api.ingress.enabled=true",),
+        APIS,
+        ("api.ingress.enabled is true without a host: set api.ingress.hosts."),
+    ),
+    "route without Gateway": (
+        ("api.httpRoute.enabled=true",),
+        APIS,
+        ("api.httpRoute.enabled is true without a Gateway: set api.httpRoute.parentRefs."),
+    ),
+}
+
+
+@pytest.mark.parametrize(("sets", "apis", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_a_contradiction_gives_its_sentence(sets: tuple[str, ...], apis: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(RenderFailed) as refused:
+        render_text(*sets, apis=apis)
+    said = re.search(r"validate\.yaml:\d+:\d+\): (.*)", str(refused.value))
+    assert said is not None, str(refused.value)
+    assert said[1] == sentence
+
+
+def test_a_long_release_name_is_refused() -> None:
+    with pytest.raises(RenderFailed, match="has more than 32 characters"):
+        render_text(release="r" * 33)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("autoscaling.mode=both", "at '/autoscaling/mode': value must be one of 'keda', 'hpa', 'none'"),
+        ("autoscaling.hpaa.enabled=true", "at '/autoscaling': additional properties 'hpaa' not allowed"),
+        ("replicas=2", "at '': additional properties 'replicas' not allowed"),
+        ("worker.classes.cpu.devise=cuda", "at '/worker/classes/cpu': additional properties 'devise' not allowed"),
+        ("worker.classes.Big_One.queue=inference", "at '/worker/classes': additional properties 'Big_One' not allowed"),
+        ("api.replicas=0", "at '/api/replicas': minimum: got 0, want 1"),
+        ("rabbitmq.vhost=/", "at '/vhost': '/' does not match pattern"),
+        ("redis.maxMemory=lots", "at '/maxMemory': 'lots' does not match pattern"),
+        ("postgresql.replicas=2", "at '': additional properties 'replicas' not allowed"),
+        ("settings.DATABASE_URL=x", "at '/settings': additional properties 'DATABASE_URL' not allowed"),
+        ("externalRabbitmq.managementUrl=http://me:secret@b", "at '/externalRabbitmq/managementUrl'"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_schema(change: str, said: str) -> None:
+    with pytest.raises(RenderFailed) as refused:
+        render_text(change)
+    assert said in str(refused.value)
