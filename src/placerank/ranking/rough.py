@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 #: A column that every model has.
 LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
 #: Travellers scored together: more make no product faster, and push the tile out of the cache (bench/scoring.py).
-GROUP: Final = 64
+_GROUP: Final = 64
+#: The same for a catalogue that is no more than a tile itself.
+_SMALL_GROUP: Final = 256
 #: Scores of one tile: half a megabyte of float32, within the cache that a core has for itself.
 TILE_SCORES: Final = 131_072
 #: Rows of a tile at most, however few travellers there are.
@@ -94,9 +96,11 @@ class RoughCatalogue:
         tops = self._buffer("tops", batch, self.columns.shape[1] // self.block)
         width = max(1, min(TILE_SCORES // batch, TILE_ROWS) // self.block) * self.block
         mixed, weights, beyond = _by_tile(tastes.splits, width), tastes.weights.clone(), tastes.beyond()
+        scored = tops if self.block == 1 else self._buffer("scores", batch, min(width, self.columns.shape[1]))
         tiles = zip(self.columns.split(width, dim=1), tops.split(width // self.block, dim=1), strict=True)
         for number, (columns, out) in enumerate(tiles):
-            scores = torch.mm(weights, columns, out=self._tile(out, batch, columns.shape[1]))
+            scores = out if self.block == 1 else scored[:, : columns.shape[1]]
+            torch.mm(weights, columns, out=scores)
             if (who := mixed.get(number)) is not None:
                 _score_beyond(scores, columns, tastes.of(who), who, number * width)
                 weights[who] = beyond[who]
@@ -105,13 +109,9 @@ class RoughCatalogue:
             if self.block > 1:
                 torch.amax(scores.view(batch, -1, self.block), dim=2, out=out)
         # The same for every place of a tile: added to its greatest scores, not to each.
-        later = (torch.div(tastes.splits, width, rounding_mode="floor") + 1) * (width // self.block)
-        if int(later.min()) < tops.shape[1]:
-            tops += torch.where(torch.arange(tops.shape[1]) >= later[:, None], tastes.over, 0.0)
+        for tile, who in mixed.items():
+            tops[who, (tile + 1) * (width // self.block) :] += tastes.over[who]
         return tops
-
-    def _tile(self, out: torch.Tensor, batch: int, width: int) -> torch.Tensor:
-        return out if self.block == 1 else self._buffer("scores", batch, width)
 
     def _look_into(
         self, tastes: RoughTastes, lowest: torch.Tensor, owners: torch.Tensor, blocks: torch.Tensor
@@ -146,9 +146,10 @@ def filled(n: int) -> int:
     return -(-n // block_of(n)) * block_of(n)
 
 
-def groups(n: int) -> Iterator[slice]:
-    """``n`` travellers in groups to be scored together."""
-    return (slice(start, start + GROUP) for start in range(0, n, GROUP))
+def groups(travellers: int, places: int) -> Iterator[slice]:
+    """Travellers in groups to be scored together."""
+    size = _SMALL_GROUP if places <= SMALL else _GROUP
+    return (slice(start, start + size) for start in range(0, travellers, size))
 
 
 def _by_tile(splits: torch.Tensor, width: int) -> dict[int, torch.Tensor]:

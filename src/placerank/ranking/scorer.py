@@ -58,6 +58,7 @@ class Scorer:
         order = np.argsort(prices(table.values), kind="stable")
         self._prices = prices(table.values)[order]
         self._order = order.astype(np.int32)
+        self._known: NDArray[np.float64] | None = None
         self._greatest = np.zeros(len(model.columns))
         columns = torch.zeros(len(model.columns), rough.filled(len(table)))
         for start in range(0, len(table), _CHUNK):
@@ -68,6 +69,8 @@ class Scorer:
             columns[:, start : start + len(features)] = torch.from_numpy(features.T)
         self._rough = rough.RoughCatalogue(columns.to(self._device), len(table))
         self._places_of: NDArray[np.intp] | None = None
+        if len(table) <= rough.SMALL:
+            self._known = self._features(np.arange(len(table)))
 
     def warm_up(self) -> None:
         """One ranking of a made-up traveller, so that the first real one does not pay for what torch sets up."""
@@ -83,7 +86,7 @@ class Scorer:
         k = min(k, len(self.table))
         if k <= 0:
             return [Ranking((), (), ()) for _ in travellers]
-        return [one for group in rough.groups(len(travellers)) for one in self._rank(travellers[group], k)]
+        return [one for group in rough.groups(len(travellers), len(self.table)) for one in self._rank(travellers[group], k)]
 
     def _rank(self, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
         tastes = self.model.tastes(travellers)
@@ -159,7 +162,9 @@ class Scorer:
         return utilities + np.where(self._prices[rows] > tastes.budgets[owners], penalty, 0.0)
 
     def _features(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Features [M, D] of rows, made anew: kept in float64 they would take as much as all else together."""
+        """Features [M, D] of rows. Those of many places are made anew: all in float64 would double the memory."""
+        if self._known is not None:
+            return self._known[rows]
         return place_features(self.table.values[self._order[rows]])[:, self.model.columns]
 
 
