@@ -97,7 +97,7 @@ class RoughCatalogue:
         width = max(1, min(TILE_SCORES // batch, TILE_ROWS) // self.block) * self.block
         mixed, weights, beyond = _by_tile(tastes.splits, width), tastes.weights.clone(), tastes.beyond()
         scored = tops if self.block == 1 else self._buffer("scores", batch, min(width, self.columns.shape[1]))
-        tiles = zip(self.columns.split(width, dim=1), tops.split(width // self.block, dim=1), strict=True)
+        tiles = zip(torch.split(self.columns, width, dim=1), torch.split(tops, width // self.block, dim=1), strict=True)
         for number, (columns, out) in enumerate(tiles):
             scores = out if self.block == 1 else scored[:, : columns.shape[1]]
             torch.mm(weights, columns, out=scores)
@@ -120,7 +120,9 @@ class RoughCatalogue:
         by_block = self.columns.view(len(self.columns), -1, self.block)
         within = torch.arange(self.block, device=self.columns.device)
         found = []
-        for some, numbers in zip(owners.split(_BLOCKS_AT_ONCE), blocks.split(_BLOCKS_AT_ONCE), strict=True):
+        for some, numbers in zip(
+            torch.split(owners, _BLOCKS_AT_ONCE), torch.split(blocks, _BLOCKS_AT_ONCE), strict=True
+        ):
             rows = numbers[:, None] * self.block + within
             scores = _scores_of(tastes.of(some), by_block[:, numbers], rows)
             at, offset = torch.nonzero((scores >= lowest[some]) & (rows < self.n), as_tuple=True)

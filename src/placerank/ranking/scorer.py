@@ -86,7 +86,9 @@ class Scorer:
         k = min(k, len(self.table))
         if k <= 0:
             return [Ranking((), (), ()) for _ in travellers]
-        return [one for group in rough.groups(len(travellers), len(self.table)) for one in self._rank(travellers[group], k)]
+        return [
+            one for group in rough.groups(len(travellers), len(self.table)) for one in self._rank(travellers[group], k)
+        ]
 
     def _rank(self, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
         tastes = self.model.tastes(travellers)
