@@ -31,7 +31,8 @@ from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.worker.datasets import dataset_of
 from placerank.worker.inference import Stopping, TooManyAttempts
-from placerank.worker.serving import catalogue_table, ensure_first_model
+from placerank.worker.catalogue_rows import catalogue_table
+from placerank.worker.serving import ensure_first_model
 from placerank.worker.training import TrainingRun
 
 if TYPE_CHECKING:
