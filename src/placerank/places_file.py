@@ -32,7 +32,7 @@ __all__ = ["ParsedPlace", "PlacesFile", "RowProblem", "UnknownFormatError", "rea
 
 CSV, TSV, JSON_LINES = "csv", "tsv", "jsonl"
 _SUFFIXES: Final = {".csv": CSV, ".tsv": TSV, ".tab": TSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
-_DELIMITERS: Final = {CSV: ",", TSV: "\t"}
+DELIMITERS: Final = {CSV: ",", TSV: "\t"}
 _COLUMNS: Final = (ID, *PLACE_FIELDS)
 _NOT_UTF8: Final = "The text is not UTF-8."
 
@@ -76,14 +76,21 @@ def write_places(path: Path, places: Iterable[Place]) -> None:
 
     Until all is written, a file that had the name keeps it; equal places make equal files.
     """
-    kind = _format(path.name)
+    kind = format_of(path.name)
+    with writing(path) as text:
+        _write(kind, text, map(attrgetter(*_COLUMNS), places))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[io.TextIOWrapper]:
+    """Text for a new file, compressed where the name ends in .gz, that takes the name when all is written."""
     with ExitStack() as stack:
-        file: Any = stack.enter_context(_replacing(path))
+        file: Any = stack.enter_context(replacing(path))
         if path.name.lower().endswith(".gz"):
             # Level 6 is within two percent of 9 and takes half its time; a time of writing would make files differ.
             file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0))
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        _write(kind, text, map(attrgetter(*_COLUMNS), places))
+        yield text
         text.detach()
 
 
@@ -95,13 +102,13 @@ def _read(name: str, lines: Lines) -> RowChecker:
             break
     else:
         raise BrokenFileError("The file is empty.")
-    kind = _format(name, head[-1])
+    kind = format_of(name, head[-1])
     if kind == JSON_LINES:
         return _read_json(lines, head)
-    return _read_delimited(lines, csv.reader(chain(head, lines), delimiter=_DELIMITERS[kind], strict=True))
+    return _read_delimited(lines, csv.reader(chain(head, lines), delimiter=DELIMITERS[kind], strict=True))
 
 
-def _format(name: str, line: str = "") -> str:
+def format_of(name: str, line: str = "") -> str:
     """How a file is written, by its name, else by its first line."""
     for suffix, kind in _SUFFIXES.items():
         if name.lower().removesuffix(".gz").endswith(suffix):
@@ -115,7 +122,7 @@ def _format(name: str, line: str = "") -> str:
 def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
     """Rows of cells below a header."""
     notes: list[RowProblem] = []
-    _, header = next(_rows(lines, cells, notes), (1, []))
+    _, header = next(delimited_rows(lines, cells, notes), (1, []))
     header = [name.strip() for name in header]
     checker = RowChecker(has_ids=ID in header, number=float, integer=int, problems=notes)
     notes += [RowProblem(1, name, "The column is missing.") for name in PLACE_FIELDS if name not in header]
@@ -123,7 +130,7 @@ def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
     if notes:
         return checker
     choose = itemgetter(*map(header.index, checker.columns))
-    for line, row in _rows(lines, cells, notes):
+    for line, row in delimited_rows(lines, cells, notes):
         text = "".join(row)
         if len(row) != len(header):
             checker.problem(line, None, f"The row has {len(row)} columns, and the header {len(header)}.")
@@ -136,7 +143,7 @@ def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
     return checker
 
 
-def _rows(lines: Lines, cells: Any, notes: list[RowProblem]) -> Iterator[tuple[int, list[str]]]:
+def delimited_rows(lines: Lines, cells: Any, notes: list[RowProblem]) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, with the line that each begins in: a quoted cell may hold line ends."""
     while True:
         line = cells.line_num + 1
@@ -206,13 +213,13 @@ def _write(kind: str, text: io.TextIOWrapper, rows: Iterator[tuple[Any, ...]]) -
         dump = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
         text.writelines(f"{dump(dict(zip(_COLUMNS, row, strict=True)))}\n" for row in rows)
     else:
-        writer = csv.writer(text, delimiter=_DELIMITERS[kind], lineterminator="\n")
+        writer = csv.writer(text, delimiter=DELIMITERS[kind], lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(rows)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when all is written and on the disk, and is removed if not."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

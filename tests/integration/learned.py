@@ -19,7 +19,8 @@ from placerank.db.trainings import TrainingRepository, TrainingStanding, Trainin
 from placerank.domain import NOTHING_CHOSEN, new_task_id
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.worker.serving import catalogue_table, ensure_first_model
+from placerank.worker.catalogue_rows import catalogue_table
+from placerank.worker.serving import ensure_first_model
 from placerank.worker.training import TrainingRun
 
 if TYPE_CHECKING:

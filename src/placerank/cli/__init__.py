@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
     "train": ("placerank.cli.learning:train", "Learns from files, or reproduces a stored version."),
     "evaluate": ("placerank.cli.learning:evaluate", "Says how good a model is on lists that were shown."),
+    "rank": ("placerank.cli.rank:rank", "Ranks files offline, on every core."),
     "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
     "dead-letters": ("placerank.cli.dead_letters:dead_letters", "Tasks that failed for good: list, replay, purge."),
     "prune": ("placerank.cli.operations:prune", "Removes what is older than an age."),

@@ -5,34 +5,28 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from psycopg.rows import tuple_row
-
 from placerank import answers
 from placerank.db.pool import run
-from placerank.db.statements import statement
-from placerank.domain import PLACE_FIELDS
 from placerank.model_card import model_card
-from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.errors import ModelError
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
+from placerank.worker.catalogue_rows import read_table
 from placerank.worker.inference import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from psycopg import Connection
-    from psycopg.rows import DictRow
-
     from placerank.db.pool import Database
+    from placerank.ranking.catalogue import PlaceTable
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +35,6 @@ _BUCKETS = 10_000
 _PERCENT = 100
 #: A batch that finds a newer catalogue or model waits so long for it, and is served the old one after that.
 _PATIENCE_S = 2.0
-_ROWS_AT_ONCE = 20_000
 
 Versions = tuple[int, int]
 
@@ -92,6 +85,7 @@ class Serving:
         self._refresh_s = refresh_s
         self._snapshot: Snapshot | None = None
         self._waited_for: Versions | None = None
+        self._load_took_s = 0.0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._wanted = threading.Event()
@@ -118,8 +112,10 @@ class Serving:
                 self._changed.wait_for(lambda: self._snapshot is not None or self._stopping.is_set())
             if wanted is not None and self._is_behind(wanted) and not self._stopping.is_set():
                 self._wanted.set()
-                # Once for each version: one that takes long to load, or cannot be, does not hold up every batch.
-                patience, self._waited_for = (0.0 if self._waited_for == wanted else _PATIENCE_S), wanted
+                # Once for each version, and only where that may help: one that takes long to load, or cannot be
+                # loaded, holds nobody up.
+                hopeless = self._waited_for == wanted or self._load_took_s > _PATIENCE_S
+                patience, self._waited_for = (0.0 if hopeless else _PATIENCE_S), wanted
                 self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), patience)
             if self._snapshot is None:
                 raise Stopping("there is no model to serve yet")
@@ -143,7 +139,9 @@ class Serving:
         versions = (row["catalogue"], row["models"])
         if self._snapshot is not None and self._snapshot.versions == versions:
             return
+        began = time.monotonic()
         loaded = self._load()
+        self._load_took_s = time.monotonic() - began
         with self._changed:
             self._snapshot = loaded
             self._changed.notify_all()
@@ -168,7 +166,7 @@ class Serving:
             if old is not None and old.versions[0] == versions["catalogue"]:
                 table = old.table
             else:
-                table = _table(versions["catalogue"], connection)
+                table = read_table(versions["catalogue"], connection)
             rows = run(connection, "models_in_use")
         # Here, and not while somebody waits for an answer.
         table.digest  # noqa: B018
@@ -211,31 +209,6 @@ def ensure_first_model(database: Database) -> None:
         run(connection, "insert_model", params)
         run(connection, "bump_models")
         log.info("serving: registered the first model, which needs no data")
-
-
-def catalogue_table(database: Database) -> PlaceTable:
-    """The catalogue in force."""
-    with database.transaction() as connection:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return _table(run(connection, "versions")[0]["catalogue"], connection)
-
-
-def _table(version: int, connection: Connection[DictRow]) -> PlaceTable:
-    """The catalogue, read in parts: all rows at once as Python objects would take ten times the memory."""
-    columns = 2 + len(PLACE_FIELDS)
-    parts = [np.empty((0, columns))]
-    with connection.cursor(name="catalogue", row_factory=tuple_row) as cursor:
-        cursor.execute(statement("read_catalogue"))
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            parts.append(np.array(rows, dtype=np.float64))
-    # Both ids are exact in float64.
-    values = np.concatenate(parts)
-    return PlaceTable(
-        version=version,
-        revisions=values[:, 0].astype(np.int64),
-        location_ids=values[:, 1].astype(np.int64),
-        values=np.ascontiguousarray(values[:, 2:]),
-    )
 
 
 def _summary(snapshot: Snapshot) -> tuple[int, int, int]:

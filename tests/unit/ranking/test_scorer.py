@@ -12,6 +12,7 @@ from tests.unit.ranking.test_features import valid_place_rows, valid_travellers
 
 from placerank import synthetic
 from placerank.domain import PLACE_FIELDS, Place, Traveller
+from placerank.ranking import rough
 from placerank.ranking import scorer as scorer_module
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.choice import PLAIN, Mixture
@@ -25,8 +26,8 @@ from placerank.ranking.scorer import Ranking, Scorer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = scorer_module._BLOCK
-SMALL = scorer_module._SMALL
+BLOCK = rough.BLOCK
+SMALL = rough.SMALL
 
 
 def plain(model: Model, places: PlaceTable, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
@@ -85,7 +86,7 @@ def test_the_order_is_the_plain_one_at_every_size(n: int) -> None:
 def test_the_order_is_the_plain_one_across_tile_borders(
     tile_scores: int, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer_module, "_TILE_SCORES", {"cpu": tile_scores, "cuda": tile_scores})
+    monkeypatch.setattr(rough, "TILE_SCORES", tile_scores)
     places = table(shuffled_ids(synthetic.places(n, seed=4), seed=4))
     assert_exact(prior(), places, synthetic.travellers(7, seed=4), 10)
 

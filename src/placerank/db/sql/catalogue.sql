@@ -18,6 +18,18 @@ FROM locations
 WHERE removed_at IS NULL
 ORDER BY location_id;
 
+-- name: copy_catalogue
+-- The same as fixed-width binary rows: a million come in seconds, and as no Python objects. No column can be null.
+COPY (
+    SELECT
+        revision, location_id, children, breakfast, lunch, dinner, price, has_pool, has_spa, animals, near_lake,
+        near_mountains, has_sport, family_rating, outdoor_rating, food_rating, leisure_rating, service_rating,
+        user_score
+    FROM locations
+    WHERE removed_at IS NULL
+    ORDER BY location_id
+) TO STDOUT (FORMAT binary);
+
 -- name: stage_table!
 -- Where new places wait until all of them are there.
 CREATE TEMPORARY TABLE staged (

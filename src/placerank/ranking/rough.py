@@ -1,0 +1,194 @@
+"""Which places can be among the best: a whole catalogue scored in float32, and what that cannot decide is left.
+
+The first pass keeps only the greatest score of every block of rows: scores of a tile are overwritten by the next one
+while they are still in the processor's own cache. The second looks into the few blocks that are left.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from placerank.ranking.features import PLACE_FEATURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+#: A column that every model has.
+LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
+#: Travellers scored together: more make no product faster, and push the tile out of the cache (bench/scoring.py).
+_GROUP: Final = 64
+#: The same for a catalogue that is no more than a tile itself.
+_SMALL_GROUP: Final = 256
+#: Scores of one tile: half a megabyte of float32, within the cache that a core has for itself.
+TILE_SCORES: Final = 131_072
+#: Rows of a tile at most, however few travellers there are.
+TILE_ROWS: Final = 16_384
+#: Up to here every row is a block of its own: sorting out blocks would cost more than it saves.
+SMALL: Final = 2048
+#: Rows of a block. More make the first pass cheaper and the second dearer.
+BLOCK: Final = 128
+#: Blocks looked into at a time; bounds memory where very many places are exactly equal.
+_BLOCKS_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class RoughTastes:
+    """The travellers' side in float32: ``weights`` [B, D] of the columns.
+
+    Rows lie by price: those from ``splits`` [B] on are over the budget, and have ``over`` [B, 1] + ``slope`` * log
+    price on top.
+    """
+
+    weights: torch.Tensor
+    over: torch.Tensor
+    slope: float
+    splits: torch.Tensor
+
+    def of(self, some: torch.Tensor) -> RoughTastes:
+        """Those of some travellers."""
+        return RoughTastes(self.weights[some], self.over[some], self.slope, self.splits[some])
+
+    def beyond(self) -> torch.Tensor:
+        """Weights [B, D] of places over the budget, without ``over``."""
+        weights = self.weights.clone()
+        weights[:, LOG_PRICE] += self.slope
+        return weights
+
+
+class RoughCatalogue:
+    """Features of ``n`` places by price as float32 columns [D, n filled up with zeros to whole blocks]."""
+
+    def __init__(self, columns: torch.Tensor, n: int) -> None:
+        self.columns = columns
+        self.n = n
+        self.block = block_of(n)
+        self._buffers = threading.local()
+
+    def possible(
+        self, tastes: RoughTastes, k: int, slack: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``.
+
+        ``slack`` [B] bounds the difference of two rough scores and the true ones together.
+        """
+        with torch.inference_mode():
+            tops = self.tops(tastes)
+            lowest = _lowest(tops, k, slack)
+            owners, blocks = torch.nonzero(tops >= lowest, as_tuple=True)
+            if self.block > 1:
+                owners, blocks = self._look_into(tastes, lowest, owners, blocks)
+            return owners.cpu().numpy(), blocks.cpu().numpy()
+
+    def tops(self, tastes: RoughTastes) -> torch.Tensor:
+        """The greatest score of every block, [B, blocks]."""
+        if self.columns.is_cuda:
+            from placerank.ranking.fused import fused_tops
+
+            return fused_tops(self.columns, self.n, self.block, tastes)
+        batch = len(tastes.weights)
+        tops = self._buffer("tops", batch, self.columns.shape[1] // self.block)
+        width = max(1, min(TILE_SCORES // batch, TILE_ROWS) // self.block) * self.block
+        mixed, weights, beyond = _by_tile(tastes.splits, width), tastes.weights.clone(), tastes.beyond()
+        scored = tops if self.block == 1 else self._buffer("scores", batch, min(width, self.columns.shape[1]))
+        tiles = zip(torch.split(self.columns, width, dim=1), torch.split(tops, width // self.block, dim=1), strict=True)
+        for number, (columns, out) in enumerate(tiles):
+            scores = out if self.block == 1 else scored[:, : columns.shape[1]]
+            torch.mm(weights, columns, out=scores)
+            if (who := mixed.get(number)) is not None:
+                _score_beyond(scores, columns, tastes.of(who), who, number * width)
+                weights[who] = beyond[who]
+            if self.n < number * width + columns.shape[1]:
+                scores[:, self.n - number * width :] = -torch.inf
+            if self.block > 1:
+                torch.amax(scores.view(batch, -1, self.block), dim=2, out=out)
+        # The same for every place of a tile: added to its greatest scores, not to each.
+        for tile, who in mixed.items():
+            tops[who, (tile + 1) * (width // self.block) :] += tastes.over[who]
+        return tops
+
+    def _look_into(
+        self, tastes: RoughTastes, lowest: torch.Tensor, owners: torch.Tensor, blocks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows of these blocks that may be among the best, with their travellers."""
+        by_block = self.columns.view(len(self.columns), -1, self.block)
+        within = torch.arange(self.block, device=self.columns.device)
+        found = []
+        for some, numbers in zip(
+            torch.split(owners, _BLOCKS_AT_ONCE), torch.split(blocks, _BLOCKS_AT_ONCE), strict=True
+        ):
+            rows = numbers[:, None] * self.block + within
+            scores = _scores_of(tastes.of(some), by_block[:, numbers], rows)
+            at, offset = torch.nonzero((scores >= lowest[some]) & (rows < self.n), as_tuple=True)
+            found.append((some[at], rows[at, offset]))
+        return torch.cat([some for some, _ in found]), torch.cat([rows for _, rows in found])
+
+    def _buffer(self, name: str, rows: int, columns: int) -> torch.Tensor:
+        """Memory kept between a thread's calls: large temporaries would be faulted in anew each time."""
+        held: torch.Tensor | None = getattr(self._buffers, name, None)
+        if held is None or held.numel() < rows * columns:
+            held = torch.empty(rows * columns)
+            setattr(self._buffers, name, held)
+        return held[: rows * columns].view(rows, columns)
+
+
+def block_of(n: int) -> int:
+    """How many rows a block of a catalogue of ``n`` places has."""
+    return 1 if n <= SMALL else BLOCK
+
+
+def filled(n: int) -> int:
+    """``n`` rows filled up to whole blocks."""
+    return -(-n // block_of(n)) * block_of(n)
+
+
+def groups(travellers: int, places: int) -> Iterator[slice]:
+    """Travellers in groups to be scored together."""
+    size = _SMALL_GROUP if places <= SMALL else _GROUP
+    return (slice(start, start + size) for start in range(0, travellers, size))
+
+
+def _by_tile(splits: torch.Tensor, width: int) -> dict[int, torch.Tensor]:
+    """The travellers whose budget ends within a tile, by the number of the tile."""
+    found: dict[int, list[int]] = {}
+    for traveller, split in enumerate(splits.tolist()):
+        found.setdefault(split // width, []).append(traveller)
+    return {tile: torch.tensor(travellers) for tile, travellers in found.items()}
+
+
+def _score_beyond(
+    scores: torch.Tensor, columns: torch.Tensor, tastes: RoughTastes, who: torch.Tensor, start: int
+) -> None:
+    """Score anew what is over the budgets of those whose budgets end within a tile."""
+    others = torch.addmm(tastes.over, tastes.beyond(), columns)
+    is_over = torch.arange(start, start + columns.shape[1]) >= tastes.splits[:, None]
+    scores[who] = torch.where(is_over, others, scores[who])
+
+
+def _lowest(tops: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
+    """Scores [B, 1] below which no place is one of the best ``k``: as many blocks have a place that is better."""
+    blocks = tops.shape[1]
+    if blocks <= k:
+        return torch.full((len(tops), 1), -torch.finfo(torch.float32).max, device=tops.device)
+    if tops.is_cuda:
+        kth = tops.topk(k, dim=1).values[:, -1].cpu().numpy()
+    else:
+        kth = np.partition(tops.numpy(), blocks - k, axis=1)[:, blocks - k]
+    # Downward, whatever the conversion to float32 rounds to.
+    lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
+    return torch.from_numpy(lowest[:, None]).to(tops.device)
+
+
+def _scores_of(tastes: RoughTastes, columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Scores [M, rows] of the m-th traveller for the m-th block of ``columns`` [D, M, rows]."""
+    penalty = tastes.over + tastes.slope * columns[LOG_PRICE]
+    scores = torch.where(rows >= tastes.splits[:, None], penalty, 0.0)
+    for weights, column in zip(tastes.weights.T, columns, strict=True):
+        scores.addcmul_(weights[:, None], column)
+    return scores

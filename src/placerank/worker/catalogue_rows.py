@@ -1,0 +1,82 @@
+"""The catalogue out of the database as columns, without a Python object for any value."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from placerank.db.pool import run
+from placerank.db.statements import statement
+from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
+from placerank.ranking.catalogue import PlaceTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+    from placerank.db.pool import Database
+
+_COLUMNS: Final = (
+    ("revision", ">i8"),
+    ("location_id", ">i4"),
+    *((name, "?" if name in PLACE_FLAGS else ">f8") for name in PLACE_FIELDS),
+)
+#: A row of PostgreSQL's binary COPY: the number of fields, then each one's length and bytes, the greatest first.
+_ROW: Final = np.dtype(
+    [("fields", ">i2"), *chain.from_iterable(((f"size of {name}", ">i4"), (name, kind)) for name, kind in _COLUMNS)]
+)
+#: Signature, flags, and the length of an extension that has never been used.
+_HEADER_BYTES: Final = 19
+_END: Final = b"\xff\xff"
+_ROWS_AT_ONCE: Final = 32_768
+
+
+def catalogue_table(database: Database) -> PlaceTable:
+    """The catalogue in force."""
+    with database.transaction() as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return read_table(run(connection, "versions")[0]["catalogue"], connection)
+
+
+def read_table(version: int, connection: Connection[DictRow]) -> PlaceTable:
+    """The catalogue as this transaction sees it."""
+    count = int(run(connection, "count_places")[0]["count"])
+    ids, revisions = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    values = np.empty((count, len(PLACE_FIELDS)))
+    start = 0
+    for rows in _parts(connection):
+        part = slice(start, start := start + len(rows))
+        ids[part], revisions[part] = rows["location_id"], rows["revision"]
+        for column, name in enumerate(PLACE_FIELDS):
+            values[part, column] = rows[name]
+    return PlaceTable(version=version, location_ids=ids, revisions=revisions, values=values)
+
+
+def _parts(connection: Connection[DictRow]) -> Iterator[NDArray[np.void]]:
+    """Rows as they come, some thousands at a time."""
+    waiting = bytearray()
+    with connection.cursor() as cursor, cursor.copy(statement("copy_catalogue")) as copy:
+        header = True
+        for data in copy:
+            waiting += data
+            if header and len(waiting) >= _HEADER_BYTES:
+                del waiting[:_HEADER_BYTES]
+                header = False
+            if len(waiting) >= _ROWS_AT_ONCE * _ROW.itemsize:
+                yield _whole(waiting)
+    yield _whole(waiting)
+    if waiting != _END:
+        raise ValueError("The catalogue came in another form than PostgreSQL's binary COPY of its columns.")
+
+
+def _whole(waiting: bytearray) -> NDArray[np.void]:
+    """The whole rows of what waits, taken out of it."""
+    size = len(waiting) // _ROW.itemsize * _ROW.itemsize
+    rows = np.frombuffer(bytes(waiting[:size]), dtype=_ROW)
+    del waiting[:size]
+    return rows

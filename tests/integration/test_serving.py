@@ -1,0 +1,72 @@
+"""What a worker serves: the catalogue as columns, and the old one for as long as the new one is not there."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import pytest
+from tests.integration.support import eventually, places, thread_database
+
+from placerank.db.catalogue import CatalogueRepository
+from placerank.domain import Place
+from placerank.ranking.catalogue import PlaceTable
+from placerank.worker import catalogue_rows
+from placerank.worker.catalogue_rows import catalogue_table
+from placerank.worker.serving import Serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from placerank.db.pool import Database
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = thread_database(database_url)
+    yield found
+    found.close()
+
+
+def test_the_columns_are_the_places(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue_rows, "_ROWS_AT_ONCE", 7)
+    catalogue = CatalogueRepository(database_url)
+    odd = (2**31 - 1, *places(1)[0][1:5], 1e300, *places(1)[0][6:-1], -3.25)
+    catalogue.put([*places(50), odd])
+    catalogue.remove(3)
+    table = catalogue_table(database)
+    expected = PlaceTable.from_places(table.version, list(catalogue.places()))
+    assert np.array_equal(table.location_ids, expected.location_ids)
+    assert np.array_equal(table.values, expected.values)
+    assert len(set(table.revisions.tolist())) == len(table) == 50
+    assert table.place(49) == Place(*odd)
+
+
+def test_no_places_are_a_table_too(database: Database) -> None:
+    assert len(catalogue_table(database)) == 0
+
+
+def test_the_old_catalogue_is_served_while_the_new_one_loads(database: Database, database_url: str) -> None:
+    catalogue = CatalogueRepository(database_url)
+    catalogue.put(places(20))
+    serving = Serving(database, device="cpu", refresh_s=3600.0)
+    serving.start()
+    try:
+        old = serving.current()
+        with psycopg.connect(database_url) as holding:
+            catalogue.put(places(30))
+            holding.execute("LOCK TABLE locations IN ACCESS EXCLUSIVE MODE")
+            wanted = (old.versions[0] + 1, old.versions[1])
+            first = serving.current(wanted)
+            began = time.monotonic()
+            later = [serving.current(wanted) for _ in range(100)]
+            waited_s = time.monotonic() - began
+        assert all(one is old for one in (first, *later))
+        # The first waits for a moment, whoever comes after it does not.
+        assert waited_s < 1.0
+        eventually(lambda: serving.current().versions[0] == wanted[0])
+        assert len(serving.current().table) == 30
+    finally:
+        serving.stop()

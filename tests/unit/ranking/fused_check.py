@@ -1,0 +1,73 @@
+"""Compares the GPU's kernel with a plain float64 scoring, or only compiles it.
+
+``python -m tests.unit.ranking.fused_check cpu|cuda|compile``
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from tests.unit.ranking.helpers import random_model, table
+
+from placerank import synthetic
+from placerank.ranking import rough
+from placerank.ranking.fused import _kernel, fused_tops
+from placerank.ranking.prior import prior
+from placerank.ranking.scorer import Scorer
+
+SIZES = (1, 210, rough.SMALL + 1, rough.SMALL + 3 * rough.BLOCK + 5)
+
+
+def check_tops(device: str) -> None:
+    for n in SIZES:
+        for model in (prior(), random_model(n)):
+            for batch in (1, 70):
+                _compare(Scorer(model, table(synthetic.places(n, seed=n)), device=device), batch)
+
+
+def _compare(scorer: Scorer, batch: int) -> None:
+    travellers = synthetic.travellers(batch, seed=batch)
+    tastes = scorer.model.tastes(travellers)
+    catalogue = scorer._rough
+    tops = fused_tops(catalogue.columns, catalogue.n, catalogue.block, scorer._rough_tastes(tastes))
+    utilities = scorer.model.utilities(travellers, scorer.table.values)[0][:, scorer._order]
+    filled = np.full((batch, catalogue.columns.shape[1]), -np.inf)
+    filled[:, : catalogue.n] = utilities
+    plain = filled.reshape(batch, -1, catalogue.block).max(axis=2)
+    assert (np.abs(tops.cpu().numpy() - plain) <= scorer._rounding(tastes)[:, None]).all()
+
+
+def check_ranking(device: str) -> None:
+    """What a GPU answers is what a CPU answers."""
+    for n in SIZES:
+        places, travellers = table(synthetic.places(n, seed=n)), synthetic.travellers(70, seed=n)
+        assert Scorer(prior(), places, device=device).rank(travellers, 10) == Scorer(prior(), places).rank(
+            travellers, 10
+        )
+
+
+def check_compiles() -> None:
+    """The kernel becomes code of a GPU (compute capability 9.0), for lone rows and for blocks."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    pointers = dict.fromkeys(("columns", "weights", "over", "tops"), "*fp32")
+    numbers = {"splits": "*i64", "slope": "fp32", "n": "i32", "rows": "i32", "batch": "i32"}
+    for block in (1, rough.BLOCK):
+        fixed = {"features": 16, "log_price": rough.LOG_PRICE, "travellers": 64, "rows_each": 128, "block": block}
+        signature = {**pointers, **numbers, **dict.fromkeys(fixed, "constexpr")}
+        source = ASTSource(fn=_kernel, signature=signature, constexprs=fixed)
+        assert "ptx" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "compile":
+        check_compiles()
+        sys.exit()
+    check_tops(sys.argv[1])
+    if sys.argv[1] == "cuda":
+        check_ranking(sys.argv[1])
