@@ -53,6 +53,8 @@ format: $(VENV)/.dev ## Bring the code into shape
 bench: $(VENV)/.dev ## The benchmarks, a table and JSON in bench/out
 	@$(BIN)/python -m bench.closed_loop
 	@$(BIN)/python -m bench.embedded_start
+	@$(BIN)/python -m bench.scoring
+	@$(BIN)/python -m bench.catalogue
 
 images: ## placerank/api and placerank/worker with tag TAG, made by BUILDER
 	$(BUILDER) -t placerank/api:$(TAG) -f Dockerfile --target api $(LABELS) .

@@ -79,9 +79,9 @@ class Contestants:
         }
         if (compiled := self._compiled) is not None:
             found["torch.compile"] = lambda: compiled(self._columns, self._tastes, _K)
-        if self._flat is not None:
+        if (flat := self._flat) is not None:
             weights = self._tastes.weights.numpy()
-            found["faiss flat"] = lambda: self._flat.search(weights, _K)
+            found["faiss flat"] = lambda: flat.search(weights, _K)
         return found
 
 

@@ -29,9 +29,9 @@ from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
+from placerank.worker.catalogue_rows import catalogue_table
 from placerank.worker.datasets import dataset_of
 from placerank.worker.inference import Stopping, TooManyAttempts
-from placerank.worker.catalogue_rows import catalogue_table
 from placerank.worker.serving import ensure_first_model
 from placerank.worker.training import TrainingRun
 
