@@ -32,8 +32,10 @@ TILE_SCORES: Final = 131_072
 TILE_ROWS: Final = 16_384
 #: Up to here every row is a block of its own: sorting out blocks would cost more than it saves.
 SMALL: Final = 2048
-#: Rows of a block. More make the first pass cheaper and the second dearer.
+#: Rows of a block, and those of a catalogue up to ``MEDIUM``: more make the first pass cheaper and the second dearer.
 BLOCK: Final = 128
+MEDIUM_BLOCK: Final = 32
+MEDIUM: Final = 65_536
 #: Blocks looked into at a time; bounds memory where very many places are exactly equal.
 _BLOCKS_AT_ONCE: Final = 1024
 
@@ -109,8 +111,9 @@ class RoughCatalogue:
             if self.block > 1:
                 torch.amax(scores.view(batch, -1, self.block), dim=2, out=out)
         # The same for every place of a tile: added to its greatest scores, not to each.
-        for tile, who in mixed.items():
-            tops[who, (tile + 1) * (width // self.block) :] += tastes.over[who]
+        for traveller, (split, over) in enumerate(zip(tastes.splits.tolist(), tastes.over, strict=True)):
+            if (first := (split // width + 1) * (width // self.block)) < tops.shape[1]:
+                tops[traveller, first:] += over
         return tops
 
     def _look_into(
@@ -140,7 +143,7 @@ class RoughCatalogue:
 
 def block_of(n: int) -> int:
     """How many rows a block of a catalogue of ``n`` places has."""
-    return 1 if n <= SMALL else BLOCK
+    return 1 if n <= SMALL else MEDIUM_BLOCK if n <= MEDIUM else BLOCK
 
 
 def filled(n: int) -> int:

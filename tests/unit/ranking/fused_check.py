@@ -17,7 +17,7 @@ from placerank.ranking.fused import _kernel, fused_tops
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
 
-SIZES = (1, 210, rough.SMALL + 1, rough.SMALL + 3 * rough.BLOCK + 5)
+SIZES = (1, 210, rough.SMALL + 1, rough.SMALL + 3 * rough.MEDIUM_BLOCK + 5)
 
 
 def check_tops(device: str) -> None:
@@ -56,7 +56,7 @@ def check_compiles() -> None:
 
     pointers = dict.fromkeys(("columns", "weights", "over", "tops"), "*fp32")
     numbers = {"splits": "*i64", "slope": "fp32", "n": "i32", "rows": "i32", "batch": "i32"}
-    for block in (1, rough.BLOCK):
+    for block in (1, rough.MEDIUM_BLOCK, rough.BLOCK):
         fixed = {"features": 16, "log_price": rough.LOG_PRICE, "travellers": 64, "rows_each": 128, "block": block}
         signature = {**pointers, **numbers, **dict.fromkeys(fixed, "constexpr")}
         source = ASTSource(fn=_kernel, signature=signature, constexprs=fixed)

@@ -26,7 +26,7 @@ from placerank.ranking.scorer import Ranking, Scorer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = rough.BLOCK
+BLOCK = rough.MEDIUM_BLOCK
 SMALL = rough.SMALL
 
 
@@ -97,6 +97,13 @@ def test_the_order_is_the_plain_one_for_a_lone_traveller_in_many_tiles() -> None
     places = PlaceTable(1, columns["location_id"], columns["location_id"], values)
     for traveller in synthetic.travellers(7, seed=6):
         assert_exact(prior(), places, [traveller], 10)
+
+
+def test_the_order_is_the_plain_one_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rough, "MEDIUM", SMALL)
+    for n in (SMALL + 1, 5 * SMALL + 77):
+        places = table(shuffled_ids(synthetic.places(n, seed=n), seed=n))
+        assert_exact(random_model(n), places, synthetic.travellers(100 * 6, seed=n)[:100], 10)
 
 
 @pytest.mark.parametrize("n", [500, 5000])
