@@ -212,5 +212,12 @@ class Watch:
 
 
 def settled(namespace: Namespace, deployment: str, wanted: int, within_s: float = READY_S) -> None:
-    """Wait until a Deployment has just so many pods, all ready."""
-    eventually(lambda: namespace.replicas(deployment) == (wanted, wanted), within_s, every_s=1.0)
+    """Wait until a Deployment has just so many pods, all ready, and none on its way out, which may still work."""
+
+    def just_so_many() -> bool:
+        labels = namespace.get("deployment", deployment)["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        pods = namespace.get("pods", "--selector", selector)["items"]
+        return namespace.replicas(deployment) == (wanted, wanted) and len(pods) == wanted
+
+    eventually(just_so_many, within_s, every_s=1.0)

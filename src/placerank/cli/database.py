@@ -10,6 +10,7 @@ from placerank import settings
 from placerank.db.migrate import DatabaseAway
 from placerank.db.migrate import migrate as apply
 from placerank.errors import PlacerankError
+from placerank.telemetry.logs import set_up_logging
 
 _PAUSE_S = 1.0
 
@@ -43,6 +44,8 @@ def wait(timeout: int) -> None:
     from placerank.runtime import obstacles
 
     configured = settings.load()
+    # What it waits for is said below, once; the libraries would repeat it at every attempt.
+    set_up_logging("CRITICAL", "text")
     deadline, said = time.monotonic() + timeout, ""
     while found := obstacles(configured):
         if timeout and time.monotonic() > deadline:
