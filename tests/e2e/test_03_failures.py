@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from tests.acceptance.harness import eventually
 from tests.e2e.conftest import SLOW, VALUES
 from tests.e2e.kubernetes import API, INFERENCE, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
 from tests.e2e.load import Stream, burst
-from tests.e2e.test_02_scaling import backlog, everything_done_once
+from tests.e2e.test_02_scaling import everything_done_once
 
 if TYPE_CHECKING:
     from typing import Any
@@ -67,21 +68,24 @@ def test_with_its_pod_deleted_the_broker_loses_nothing_and_workers_are_back_in_a
 def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace, report: Report) -> None:
     policy = f"{RELEASE}-rabbitmq"
     release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=0", "--set", "worker.classes.cpu.targetBacklog=50")
-    seen = burst(release.url(), BURST)
-    backlog(release, seen)
-    eventually(lambda: release.replicas(WORKERS)[1] >= 2, 180, every_s=1)
-    rules = release.get("networkpolicy", policy)["spec"]["ingress"]
-    closed = [rule for rule in rules if not any(port["port"] in {15672, "management"} for port in rule["ports"])]
-    assert len(closed) < len(rules)
-    allow(release, policy, closed)
-    try:
-        eventually(lambda: any_fallback(release), 90, every_s=2)
-        with Watch(release) as watch:
-            before = release.replicas(WORKERS)[0]
-            eventually(lambda: watch.samples and watch.samples[-1][0] > UNREACHABLE_S, UNREACHABLE_S + 60, every_s=2)
-        fewest = watch.fewest_since(0)
-    finally:
-        allow(release, policy, rules)
+    with ThreadPoolExecutor(1) as pool:
+        bursting = pool.submit(burst, release.url(), 3 * BURST)
+        eventually(lambda: release.replicas(WORKERS)[1] >= 2, 180, every_s=1)
+        rules = release.get("networkpolicy", policy)["spec"]["ingress"]
+        closed = [rule for rule in rules if not any(port["port"] in {15672, "management"} for port in rule["ports"])]
+        assert len(closed) < len(rules)
+        allow(release, policy, closed)
+        try:
+            eventually(lambda: any_fallback(release), 90, every_s=2)
+            with Watch(release) as watch:
+                before = release.replicas(WORKERS)[0]
+                eventually(
+                    lambda: watch.samples and watch.samples[-1][0] > UNREACHABLE_S, UNREACHABLE_S + 60, every_s=2
+                )
+            fewest = watch.fewest_since(0)
+        finally:
+            allow(release, policy, rules)
+    seen = bursting.result()
     counts = everything_done_once(release, seen)
     settled(release, WORKERS, 0)
     report.add(
