@@ -198,11 +198,14 @@ def test_a_better_model_goes_live_by_steps_while_travellers_are_served(
     workers.start("training")
     rules = Rules(shares=(20, 60, 100), step_s=0, least_answers=60)
     with Load(url, vhost) as load:
-        eventually(lambda: len(load.asked) > 400, within_s=60)
+        # What the travellers choose is all that the training has.
+        answered = "SELECT count(*) FROM inferences WHERE status = 'SUCCESS'"
+        eventually(lambda: value(url, answered) > 400, within_s=120)
         asyncio.run(choose(url))
         asyncio.run(train(url, vhost))
-        # A training takes a second, on a machine that other tests share many.
-        eventually(lambda: rows(url, "SELECT id FROM canaries"), within_s=150)
+        ended = "SELECT status, error_detail, metrics FROM trainings WHERE finished_at IS NOT NULL"
+        eventually(lambda: rows(url, ended), within_s=120)
+        assert rows(url, "SELECT id FROM canaries"), rows(url, ended)
         seen = asyncio.run(watched(url, rules))
     eventually(lambda: not rows(url, "SELECT id FROM inferences WHERE finished_at IS NULL LIMIT 1"), within_s=60)
     assert seen == [20, 60, 100]
