@@ -191,7 +191,7 @@ def _plain(columns: torch.Tensor, tastes: RoughTastes, k: int) -> tuple[torch.Te
     """All scores in float32, and the greatest of them: what one writes first."""
     scores = tastes.weights @ columns
     penalty = tastes.over + tastes.slope * columns[LOG_PRICE]
-    is_over = torch.arange(columns.shape[1], device=columns.device) >= tastes.splits[:, None]
+    is_over = torch.arange(columns.shape[1], device=columns.device) >= tastes.splits
     values, rows = torch.topk(scores + torch.where(is_over, penalty, 0.0), k)
     return values, rows
 

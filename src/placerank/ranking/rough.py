@@ -44,7 +44,7 @@ _BLOCKS_AT_ONCE: Final = 1024
 class RoughTastes:
     """The travellers' side in float32: ``weights`` [B, D] of the columns.
 
-    Rows lie by price: those from ``splits`` [B] on are over the budget, and have ``over`` [B, 1] + ``slope`` * log
+    Rows lie by price: those from ``splits`` [B, 1] on are over the budget, and have ``over`` [B, 1] + ``slope`` * log
     price on top.
     """
 
@@ -57,20 +57,19 @@ class RoughTastes:
         """Those of some travellers."""
         return RoughTastes(self.weights[some], self.over[some], self.slope, self.splits[some])
 
-    def beyond(self) -> torch.Tensor:
-        """Weights [B, D] of places over the budget, without ``over``."""
-        weights = self.weights.clone()
-        weights[:, LOG_PRICE] += self.slope
-        return weights
-
 
 class RoughCatalogue:
-    """Features of ``n`` places by price as float32 columns [D, n filled up with zeros to whole blocks]."""
+    """Features of ``n`` places by price as float32 columns [D, n filled up to whole blocks].
+
+    Filled up with copies of the last place.
+    """
 
     def __init__(self, columns: torch.Tensor, n: int) -> None:
         self.columns = columns
         self.n = n
         self.block = block_of(n)
+        log_price = columns[LOG_PRICE].view(-1, self.block)
+        self._log_price = torch.stack([log_price.amin(dim=1), log_price.amax(dim=1)])
         self._buffers = threading.local()
 
     def possible(
@@ -81,39 +80,51 @@ class RoughCatalogue:
         ``slack`` [B] bounds the difference of two rough scores and the true ones together.
         """
         with torch.inference_mode():
-            tops = self.tops(tastes)
-            lowest = _lowest(tops, k, slack)
-            owners, blocks = torch.nonzero(tops >= lowest, as_tuple=True)
+            # Where a budget ends within a block, what lies over it is not known from the block's greatest score.
+            owners = torch.nonzero(tastes.splits[:, 0] % self.block, as_tuple=True)[0]
+            blocks = tastes.splits[owners, 0] // self.block
+            least = self._least_tops(tastes)
+            least[owners, blocks] = -torch.inf
+            lowest = _lowest(least, k, slack)
+            most = least if self.block == 1 else least.add_(self._spread(tastes))
+            most[owners, blocks] = torch.inf
+            owners, blocks = torch.nonzero(most >= lowest, as_tuple=True)
             if self.block > 1:
                 owners, blocks = self._look_into(tastes, lowest, owners, blocks)
             return owners.cpu().numpy(), blocks.cpu().numpy()
 
+    def _least_tops(self, tastes: RoughTastes) -> torch.Tensor:
+        """What the greatest score of every block is at least, [B, blocks], where all or none of it is over the budget.
+
+        Places of a block cost about the same, so what being over the budget adds is added to the greatest score.
+        """
+        over_from = -(-tastes.splits // self.block)
+        tops = self.tops(tastes)
+        penalty = tastes.over + (tastes.slope * self._log_price).amin(dim=0)
+        is_over = torch.arange(tops.shape[1], device=tops.device) >= over_from
+        return tops.add_(penalty.mul_(is_over))
+
+    def _spread(self, tastes: RoughTastes) -> torch.Tensor:
+        """By how much what being over the budget adds differs within each block, [blocks]."""
+        return abs(tastes.slope) * (self._log_price[1] - self._log_price[0])
+
     def tops(self, tastes: RoughTastes) -> torch.Tensor:
-        """The greatest score of every block, [B, blocks]."""
+        """The greatest score of every block, [B, blocks], were nothing over the budget."""
         if self.columns.is_cuda:
             from placerank.ranking.fused import fused_tops
 
-            return fused_tops(self.columns, self.n, self.block, tastes)
-        batch = len(tastes.weights)
-        tops = self._buffer("tops", batch, self.columns.shape[1] // self.block)
+            return fused_tops(self.columns, self.block, tastes.weights)
+        batch, rows = len(tastes.weights), self.columns.shape[1]
+        tops = self._buffer("tops", batch, rows // self.block)
+        if self.block == 1:
+            return torch.mm(tastes.weights, self.columns, out=tops)
         width = max(1, min(TILE_SCORES // batch, TILE_ROWS) // self.block) * self.block
-        mixed, weights, beyond = _by_tile(tastes.splits, width), tastes.weights.clone(), tastes.beyond()
-        scored = tops if self.block == 1 else self._buffer("scores", batch, min(width, self.columns.shape[1]))
+        scores = self._buffer("scores", batch, min(width, rows))
         tiles = zip(torch.split(self.columns, width, dim=1), torch.split(tops, width // self.block, dim=1), strict=True)
-        for number, (columns, out) in enumerate(tiles):
-            scores = out if self.block == 1 else scored[:, : columns.shape[1]]
-            torch.mm(weights, columns, out=scores)
-            if (who := mixed.get(number)) is not None:
-                _score_beyond(scores, columns, tastes.of(who), who, number * width)
-                weights[who] = beyond[who]
-            if self.n < number * width + columns.shape[1]:
-                scores[:, self.n - number * width :] = -torch.inf
-            if self.block > 1:
-                torch.amax(scores.view(batch, -1, self.block), dim=2, out=out)
-        # The same for every place of a tile: added to its greatest scores, not to each.
-        for traveller, (split, over) in enumerate(zip(tastes.splits.tolist(), tastes.over, strict=True)):
-            if (first := (split // width + 1) * (width // self.block)) < tops.shape[1]:
-                tops[traveller, first:] += over
+        for columns, out in tiles:
+            tile = scores[:, : columns.shape[1]]
+            torch.mm(tastes.weights, columns, out=tile)
+            torch.amax(tile.view(batch, -1, self.block), dim=2, out=out)
         return tops
 
     def _look_into(
@@ -127,7 +138,7 @@ class RoughCatalogue:
             torch.split(owners, _BLOCKS_AT_ONCE), torch.split(blocks, _BLOCKS_AT_ONCE), strict=True
         ):
             rows = numbers[:, None] * self.block + within
-            scores = _scores_of(tastes.of(some), by_block[:, numbers], rows)
+            scores = _scores_of(tastes.of(some), by_block.index_select(1, numbers), rows)
             at, offset = torch.nonzero((scores >= lowest[some]) & (rows < self.n), as_tuple=True)
             found.append((some[at], rows[at, offset]))
         return torch.cat([some for some, _ in found]), torch.cat([rows for _, rows in found])
@@ -157,32 +168,11 @@ def groups(travellers: int, places: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, travellers, size))
 
 
-def _by_tile(splits: torch.Tensor, width: int) -> dict[int, torch.Tensor]:
-    """The travellers whose budget ends within a tile, by the number of the tile."""
-    found: dict[int, list[int]] = {}
-    for traveller, split in enumerate(splits.tolist()):
-        found.setdefault(split // width, []).append(traveller)
-    return {tile: torch.tensor(travellers) for tile, travellers in found.items()}
-
-
-def _score_beyond(
-    scores: torch.Tensor, columns: torch.Tensor, tastes: RoughTastes, who: torch.Tensor, start: int
-) -> None:
-    """Score anew what is over the budgets of those whose budgets end within a tile."""
-    others = torch.addmm(tastes.over, tastes.beyond(), columns)
-    is_over = torch.arange(start, start + columns.shape[1]) >= tastes.splits[:, None]
-    scores[who] = torch.where(is_over, others, scores[who])
-
-
 def _lowest(tops: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
     """Scores [B, 1] below which no place is one of the best ``k``: as many blocks have a place that is better."""
-    blocks = tops.shape[1]
-    if blocks <= k:
+    if tops.shape[1] <= k:
         return torch.full((len(tops), 1), -torch.finfo(torch.float32).max, device=tops.device)
-    if tops.is_cuda:
-        kth = tops.topk(k, dim=1).values[:, -1].cpu().numpy()
-    else:
-        kth = np.partition(tops.numpy(), blocks - k, axis=1)[:, blocks - k]
+    kth = tops.topk(k, dim=1).values[:, -1].cpu().numpy()
     # Downward, whatever the conversion to float32 rounds to.
     lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
     return torch.from_numpy(lowest[:, None]).to(tops.device)
@@ -191,7 +181,7 @@ def _lowest(tops: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Ten
 def _scores_of(tastes: RoughTastes, columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Scores [M, rows] of the m-th traveller for the m-th block of ``columns`` [D, M, rows]."""
     penalty = tastes.over + tastes.slope * columns[LOG_PRICE]
-    scores = torch.where(rows >= tastes.splits[:, None], penalty, 0.0)
+    scores = torch.where(rows >= tastes.splits, penalty, 0.0)
     for weights, column in zip(tastes.weights.T, columns, strict=True):
         scores.addcmul_(weights[:, None], column)
     return scores

@@ -67,6 +67,7 @@ class Scorer:
                 raise ModelError("The catalogue holds a value that is not a finite number.")
             self._greatest = np.maximum(self._greatest, np.abs(features).max(axis=0))
             columns[:, start : start + len(features)] = torch.from_numpy(features.T)
+        columns[:, len(table) :] = columns[:, len(table) - 1 :][:, :1]
         self._rough = rough.RoughCatalogue(columns.to(self._device), len(table))
         self._places_of: NDArray[np.intp] | None = None
         if len(table) <= rough.SMALL:
@@ -138,7 +139,7 @@ class Scorer:
             weights=torch.from_numpy(tastes.places.astype(np.float32)).to(self._device),
             over=torch.from_numpy(tastes.over.astype(np.float32)[:, None]).to(self._device),
             slope=tastes.over_slope,
-            splits=torch.from_numpy(splits).to(self._device),
+            splits=torch.from_numpy(splits[:, None]).to(self._device),
         )
 
     def _best(

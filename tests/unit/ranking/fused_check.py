@@ -28,14 +28,11 @@ def check_tops(device: str) -> None:
 
 
 def _compare(scorer: Scorer, batch: int) -> None:
-    travellers = synthetic.travellers(batch, seed=batch)
-    tastes = scorer.model.tastes(travellers)
-    catalogue = scorer._rough
-    tops = fused_tops(catalogue.columns, catalogue.n, catalogue.block, scorer._rough_tastes(tastes))
-    utilities = scorer.model.utilities(travellers, scorer.table.values)[0][:, scorer._order]
-    filled = np.full((batch, catalogue.columns.shape[1]), -np.inf)
-    filled[:, : catalogue.n] = utilities
-    plain = filled.reshape(batch, -1, catalogue.block).max(axis=2)
+    tastes = scorer.model.tastes(synthetic.travellers(batch, seed=batch))
+    catalogue, weights = scorer._rough, scorer._rough_tastes(tastes).weights
+    tops = fused_tops(catalogue.columns, catalogue.block, weights)
+    products = tastes.places @ catalogue.columns.cpu().numpy().astype(np.float64)
+    plain = products.reshape(batch, -1, catalogue.block).max(axis=2)
     assert (np.abs(tops.cpu().numpy() - plain) <= scorer._rounding(tastes)[:, None]).all()
 
 
@@ -54,10 +51,10 @@ def check_compiles() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    pointers = dict.fromkeys(("columns", "weights", "over", "tops"), "*fp32")
-    numbers = {"splits": "*i64", "slope": "fp32", "n": "i32", "rows": "i32", "batch": "i32"}
+    pointers = dict.fromkeys(("columns", "weights", "tops"), "*fp32")
+    numbers = {"rows": "i32", "batch": "i32"}
     for block in (1, rough.MEDIUM_BLOCK, rough.BLOCK):
-        fixed = {"features": 16, "log_price": rough.LOG_PRICE, "travellers": 64, "rows_each": 128, "block": block}
+        fixed = {"features": 16, "travellers": 64, "rows_each": 128, "block": block}
         signature = {**pointers, **numbers, **dict.fromkeys(fixed, "constexpr")}
         source = ASTSource(fn=_kernel, signature=signature, constexprs=fixed)
         assert "ptx" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm

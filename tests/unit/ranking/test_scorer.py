@@ -99,6 +99,16 @@ def test_the_order_is_the_plain_one_for_a_lone_traveller_in_many_tiles() -> None
         assert_exact(prior(), places, [traveller], 10)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_order_is_the_plain_one_wherever_in_a_block_a_budget_ends(seed: int) -> None:
+    places = table(synthetic.places(SMALL + 5 * BLOCK, seed=seed))
+    prices = np.sort(places.values[:, PLACE_FIELDS.index("price")])
+    ends = [*range(1, 2 * BLOCK + 2), *range(len(prices) - BLOCK - 1, len(prices))]
+    travellers = [replace(TRAVELLER, budget=float(prices[end])) for end in ends]
+    for model in (prior(), random_model(seed)):
+        assert_exact(model, places, travellers, 10)
+
+
 def test_the_order_is_the_plain_one_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rough, "MEDIUM", SMALL)
     for n in (SMALL + 1, 5 * SMALL + 77):
