@@ -33,6 +33,10 @@ def main() -> int:
     compared = _read(OUT / "compare.json").get("runs", [])
     if compared:
         _bars(compared)
+    cases = _read(OUT / "scoring.json").get("cases", [])
+    if cases:
+        _draw_by_size("scoring-latency", "milliseconds a batch", cases, lambda _, ms: ms)
+        _draw_by_size("scoring-throughput", "rankings a second", cases, lambda travellers, ms: 1000 * travellers / ms)
     print(f"Pictures are in {PICTURES}.")
     return 0
 
@@ -58,6 +62,23 @@ def _draw(
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
+    axes.legend()
+    _save(figure, name)
+
+
+def _draw_by_size(name: str, label: str, cases: Runs, value: Callable[[int, float], float]) -> None:
+    """Against the size of the catalogue: ours whole, and what the machine allows at most dotted."""
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for colour, travellers in enumerate(sorted({case["travellers"] for case in cases})):
+        own = [case for case in cases if case["travellers"] == travellers]
+        places = [case["places"] for case in own]
+        ours, bound = (
+            [value(travellers, ms) for ms in found]
+            for found in ([case["ms"]["placerank"] for case in own], [case["bound_ms"] for case in own])
+        )
+        axes.plot(places, ours, "o-", color=f"C{colour}", label=f"{travellers} a batch")
+        axes.plot(places, bound, ":", color=f"C{colour}")
+    axes.set(xlabel="places in the catalogue (dotted: the machine's bound)", ylabel=label, xscale="log", yscale="log")
     axes.legend()
     _save(figure, name)
 
