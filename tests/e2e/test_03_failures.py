@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.acceptance.harness import eventually
 from tests.e2e.conftest import SLOW, VALUES
-from tests.e2e.kubernetes import API, INFERENCE, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
-from tests.e2e.load import Stream, burst
-from tests.e2e.test_02_scaling import everything_done_once
+from tests.e2e.kubernetes import API, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
+from tests.e2e.load import Seen, Stream, burst
+from tests.e2e.test_02_scaling import backlog, everything_done_once
 
 if TYPE_CHECKING:
     from typing import Any
@@ -121,14 +121,15 @@ def evict(release: Namespace, pod: str) -> None:
 
 @pytest.mark.parametrize("end", [kill, evict])
 def test_a_worker_that_is_ended_in_mid_batch_loses_nothing(release: Namespace, report: Report, end: Any) -> None:
-    release.upgrade(*VALUES, "--set", "worker.classes.cpu.minReplicas=2")
-    settled(release, WORKERS, 2)
-    seen = burst(release.url(), BURST)
-    assert release.messages(INFERENCE) > 0
+    # One that is slow, so that it surely has much in hand.
+    release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=1,worker.classes.cpu.maxReplicas=1")
+    settled(release, WORKERS, 1)
+    seen = Seen()
+    waiting = backlog(release, seen)
     end(release, release.pod(WORKER))
     counts = everything_done_once(release, seen)
-    settled(release, WORKERS, 2)
-    report.add(f"A worker ended in mid-batch ({end.__name__})", **counts)
+    settled(release, WORKERS, 1)
+    report.add(f"A worker ended in mid-batch ({end.__name__})", **counts, backlog=waiting)
 
 
 def test_a_rollout_of_the_api_fails_no_request(release: Namespace, report: Report) -> None:
