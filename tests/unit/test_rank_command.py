@@ -137,7 +137,7 @@ def test_a_missing_column_is_told_once(tmp_path: Path) -> None:
 
 def test_what_fails_while_it_writes_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "o.csv"
-    monkeypatch.setattr(Scorer, "_rough_tastes", lambda *_: 1 / 0)
+    monkeypatch.setattr(Scorer, "_possible", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rank(tmp_path, travellers_file(tmp_path, "t.csv"), out)
     assert not [path for path in tmp_path.iterdir() if "o.csv" in path.name]

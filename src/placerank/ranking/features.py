@@ -77,6 +77,9 @@ PLACE_FEATURES: Final = (
     "squared_log_price",
 )
 
+#: A column that every model has.
+LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
+
 #: Products that little data can carry: (traveller feature, place feature).
 BASE_TERMS: Final = (
     *(("one", rating) for rating in RATINGS),

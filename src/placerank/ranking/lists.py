@@ -14,6 +14,7 @@ from placerank.ranking.features import (
     BASE_TERMS,
     BUDGET_TERMS,
     LIMIT_TERMS,
+    LOG_PRICE,
     OUTSIDE_TERMS,
     PLACE_FEATURES,
     TERMS,
@@ -41,7 +42,6 @@ LIMIT_ROWS: Final = [TERM_ROWS[one] for one in LIMITS]
 LIMIT_COLUMNS: Final = [TERM_COLUMNS[one] for one in LIMITS]
 _BASE_FACTS: Final = max(TERM_ROWS[: len(BASE_TERMS)] + OUTSIDE_ROWS) + 1
 _BASE_FEATURES: Final = max(TERM_COLUMNS[: len(BASE_TERMS)]) + 1
-_LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,7 @@ class Prepared:
     def _over(self, rows: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
         spent = self._budgets[owners]
         over = (prices(self._lists.places[rows]) > spent).astype(np.float64)
-        return np.column_stack([over, over * (self._features[rows, _LOG_PRICE] - log_money(spent))])
+        return np.column_stack([over, over * (self._features[rows, LOG_PRICE] - log_money(spent))])
 
 
 def choice_probabilities(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,6 +22,7 @@ from placerank.ranking.features import (
     BASE_TERMS,
     BUDGET_TERMS,
     LIMIT_TERMS,
+    LOG_PRICE,
     OUTSIDE_TERMS,
     PLACE_FEATURES,
     TERMS,
@@ -54,7 +55,6 @@ _BUDGET: Final = len(TERMS)
 _LIMITS: Final = [TERMS.index(term) for term in LIMIT_TERMS]
 _LIMIT_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name, _ in LIMIT_TERMS]
 _LIMIT_COLUMNS: Final = [PLACE_FEATURES.index(name) for _, name in LIMIT_TERMS]
-_LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
 #: Every model has these rows and columns, whatever its weights.
 _BASE_ROWS: Final = {TRAVELLER_FEATURES.index(name) for name, _ in BASE_TERMS} | {
     TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS
@@ -69,7 +69,8 @@ class Tastes:
 
     ``places`` [B, D] weighs the D place features that the model uses (``Model.columns``), ``outside`` [B] is the
     utility of nothing; a place over ``budgets`` [B] gets ``over`` [B] + ``over_slope`` * log price on top. ``limits``
-    [B, limits] weighs what is out of the question.
+    [B, limits] weighs what is out of the question. ``over_budget`` is what it means alone to be over the budget, by
+    next to nothing.
     """
 
     places: NDArray[np.float64]
@@ -77,6 +78,7 @@ class Tastes:
     budgets: NDArray[np.float64]
     over: NDArray[np.float64]
     over_slope: float
+    over_budget: float
     limits: NDArray[np.float64]
 
 
@@ -121,6 +123,7 @@ class Model:
             budgets=budgets,
             over=self.weights[_BUDGET] - slope * log_money(budgets),
             over_slope=slope,
+            over_budget=float(self.weights[_BUDGET]),
             limits=facts[:, _LIMIT_ROWS] * self.weights[_LIMITS],
         )
 
@@ -128,7 +131,7 @@ class Model:
         self, tastes: Tastes, owners: NDArray[np.intp], features: NDArray[np.float64], over: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """The part of the utilities [M] that says what is out of the question, of places with ``features`` [M, ≥D]."""
-        penalty = tastes.over[owners] + tastes.over_slope * features[:, _LOG_PRICE]
+        penalty = tastes.over[owners] + tastes.over_slope * features[:, LOG_PRICE]
         limited: NDArray[np.float64] = (tastes.limits[owners] * features[:, _LIMIT_COLUMNS]).sum(axis=1)
         return limited + np.where(over, penalty, 0.0)
 
@@ -144,7 +147,7 @@ class Model:
         sums = np.zeros((len(travellers), len(values)))
         for column in range(len(self.columns)):
             sums += tastes.places[:, column, None] * features[:, column]
-        log_price = features[:, _LOG_PRICE]
+        log_price = features[:, LOG_PRICE]
         penalty = tastes.over[:, None] + tastes.over_slope * log_price
         sums += np.where(prices(values) > tastes.budgets[:, None], penalty, 0.0)
         if not (np.isfinite(sums).all() and np.isfinite(tastes.outside).all()):

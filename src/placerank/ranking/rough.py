@@ -6,22 +6,22 @@ while they are still in the processor's own cache. The second looks into the few
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 
-from placerank.ranking.features import PLACE_FEATURES
+from placerank.ranking.buffers import Buffers
+from placerank.ranking.features import LOG_PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-#: A column that every model has.
-LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
+    from placerank.ranking.model import Tastes
+
 #: Travellers scored together: more make no product faster, and push the tile out of the cache (bench/scoring.py).
 _GROUP: Final = 64
 #: The same for a catalogue that is no more than a tile itself.
@@ -36,6 +36,9 @@ SMALL: Final = 2048
 BLOCK: Final = 128
 MEDIUM_BLOCK: Final = 32
 MEDIUM: Final = 65_536
+#: Above this it is quicker on a CPU to leave most places out unseen (``boxes``): from about 130 000 places for a lone
+#: traveller, from half a million for 64.
+LARGE: Final = 262_144
 #: Blocks looked into at a time; bounds memory where very many places are exactly equal.
 _BLOCKS_AT_ONCE: Final = 1024
 
@@ -59,38 +62,54 @@ class RoughTastes:
 
 
 class RoughCatalogue:
-    """Features of ``n`` places by price as float32 columns [D, n filled up to whole blocks].
+    """Features of places by their ``prices`` [N], lowest first, as float32 columns [D, N filled up to whole blocks].
 
     Filled up with copies of the last place.
     """
 
-    def __init__(self, columns: torch.Tensor, n: int) -> None:
+    def __init__(self, columns: torch.Tensor, prices: NDArray[np.float64]) -> None:
         self.columns = columns
-        self.n = n
-        self.block = block_of(n)
+        self.n = len(prices)
+        self.block = block_of(self.n)
+        self._prices = prices
         log_price = columns[LOG_PRICE].view(-1, self.block)
         self._log_price = torch.stack([log_price.amin(dim=1), log_price.amax(dim=1)])
-        self._buffers = threading.local()
+        self._buffers = Buffers()
 
-    def possible(
-        self, tastes: RoughTastes, k: int, slack: NDArray[np.float64]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept."""
+        return self.columns.nbytes + self._log_price.nbytes + self._prices.nbytes
+
+    def rough(self, tastes: Tastes) -> RoughTastes:
+        """The travellers' side on the device."""
+        # By price, "over the budget" is "from this row on": exact whatever the precision of the scores.
+        splits = np.searchsorted(self._prices, tastes.budgets, side="right")
+        return RoughTastes(
+            weights=torch.from_numpy(tastes.places.astype(np.float32)).to(self.columns.device),
+            over=torch.from_numpy(tastes.over.astype(np.float32)[:, None]).to(self.columns.device),
+            slope=tastes.over_slope,
+            splits=torch.from_numpy(splits[:, None]).to(self.columns.device),
+        )
+
+    def possible(self, tastes: Tastes, k: int, slack: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``.
 
         ``slack`` [B] bounds the difference of two rough scores and the true ones together.
         """
+        own = self.rough(tastes)
         with torch.inference_mode():
             # Where a budget ends within a block, what lies over it is not known from the block's greatest score.
-            owners = torch.nonzero(tastes.splits[:, 0] % self.block, as_tuple=True)[0]
-            blocks = tastes.splits[owners, 0] // self.block
-            least = self._least_tops(tastes)
+            owners = torch.nonzero(own.splits[:, 0] % self.block, as_tuple=True)[0]
+            blocks = own.splits[owners, 0] // self.block
+            least = self._least_tops(own)
             least[owners, blocks] = -torch.inf
             lowest = _lowest(least, k, slack)
-            most = least if self.block == 1 else least.add_(self._spread(tastes))
+            most = least if self.block == 1 else least.add_(self._spread(own))
             most[owners, blocks] = torch.inf
             owners, blocks = torch.nonzero(most >= lowest, as_tuple=True)
             if self.block > 1:
-                owners, blocks = self._look_into(tastes, lowest, owners, blocks)
+                owners, blocks = self._look_into(own, lowest, owners, blocks)
             return owners.cpu().numpy(), blocks.cpu().numpy()
 
     def _least_tops(self, tastes: RoughTastes) -> torch.Tensor:
@@ -115,11 +134,11 @@ class RoughCatalogue:
 
             return fused_tops(self.columns, self.block, tastes.weights)
         batch, rows = len(tastes.weights), self.columns.shape[1]
-        tops = self._buffer("tops", batch, rows // self.block)
+        tops = self._buffers.of("tops", batch, rows // self.block)
         if self.block == 1:
             return torch.mm(tastes.weights, self.columns, out=tops)
         width = max(1, min(TILE_SCORES // batch, TILE_ROWS) // self.block) * self.block
-        scores = self._buffer("scores", batch, min(width, rows))
+        scores = self._buffers.of("scores", batch, min(width, rows))
         tiles = zip(torch.split(self.columns, width, dim=1), torch.split(tops, width // self.block, dim=1), strict=True)
         for columns, out in tiles:
             tile = scores[:, : columns.shape[1]]
@@ -142,14 +161,6 @@ class RoughCatalogue:
             at, offset = torch.nonzero((scores >= lowest[some]) & (rows < self.n), as_tuple=True)
             found.append((some[at], rows[at, offset]))
         return torch.cat([some for some, _ in found]), torch.cat([rows for _, rows in found])
-
-    def _buffer(self, name: str, rows: int, columns: int) -> torch.Tensor:
-        """Memory kept between a thread's calls: large temporaries would be faulted in anew each time."""
-        held: torch.Tensor | None = getattr(self._buffers, name, None)
-        if held is None or held.numel() < rows * columns:
-            held = torch.empty(rows * columns)
-            setattr(self._buffers, name, held)
-        return held[: rows * columns].view(rows, columns)
 
 
 def block_of(n: int) -> int:

@@ -1,8 +1,9 @@
 """Exact best k of a catalogue for a batch of travellers.
 
-Two steps. All places are scored roughly in float32 (``rough``), and whatever lies below the k-th greatest by more than
-twice the proven rounding error is left out. The few others are scored again in float64 and sorted. The result is that
-of scoring and sorting everything in float64, ties included.
+Two steps. Places are scored roughly in float32: all of them (``rough``) or, of a large catalogue, those that their
+boxes do not leave out unseen (``boxes``). Whatever lies below the k-th greatest by more than twice the proven rounding
+error is left out. The few others are scored again in float64 and sorted. The result is that of scoring and sorting
+everything in float64, ties included.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from placerank import synthetic
 from placerank.domain import Traveller
-from placerank.ranking import rough
+from placerank.ranking import boxes, rough
 from placerank.ranking.choice import PLAIN, probabilities
 from placerank.ranking.errors import ModelError
-from placerank.ranking.features import place_features, prices
+from placerank.ranking.features import LOG_PRICE, place_features, prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
 
 #: Candidates scored at a time in float64; bounds memory when very many places are exactly equal.
 _CHUNK: Final = 65_536
+#: Up to so many scores there is nothing to leave out: all are made in float64 in less time than deciding takes.
+_FEW: Final = 1024
 #: Greatest relative error of one rounding to float32.
 _HALF_ULP: Final = 2.0**-24
+#: Made-up travellers by whom columns are weighed; answers do not depend on them.
+_KINDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +52,23 @@ class Ranking:
 class Scorer:
     """Ranks the places of one table by one model; for several threads at a time too.
 
-    Holds, beside the table, float32 features and 12 bytes a place. Sets no number of threads and no precision: torch
-    must be left at its "highest" float32 precision. Raises ModelError when the table holds values that are not numbers.
+    Holds, beside the table, float32 features and about 12 bytes a place. Sets no number of threads and no precision:
+    torch must be left at its "highest" float32 precision. Raises ModelError when the table holds values that are not
+    numbers.
     """
 
     def __init__(self, model: Model, table: PlaceTable, *, device: str = "cpu") -> None:
         self.model = model
         self.table = table
         self._device = torch.device(device)
-        # Sorted by price, "over the budget" is "from this row on": exact whatever the precision of the scores.
-        order = np.argsort(prices(table.values), kind="stable")
-        self._prices = prices(table.values)[order]
+        features = self._all_features()
+        self._greatest = np.abs(features).max(axis=0, initial=0.0).astype(np.float64)
+        order, self._rough = self._laid_out(features)
         self._order = order.astype(np.int32)
-        self._known: NDArray[np.float64] | None = None
-        self._greatest = np.zeros(len(model.columns))
-        columns = torch.zeros(len(model.columns), rough.filled(len(table)))
-        for start in range(0, len(table), _CHUNK):
-            features = self._features(np.arange(start, min(start + _CHUNK, len(table))))
-            if not np.isfinite(features).all():
-                raise ModelError("The catalogue holds a value that is not a finite number.")
-            self._greatest = np.maximum(self._greatest, np.abs(features).max(axis=0))
-            columns[:, start : start + len(features)] = torch.from_numpy(features.T)
-        columns[:, len(table) :] = columns[:, len(table) - 1 :][:, :1]
-        self._rough = rough.RoughCatalogue(columns.to(self._device), len(table))
         self._places_of: NDArray[np.intp] | None = None
+        self._known: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         if len(table) <= rough.SMALL:
-            self._known = self._features(np.arange(len(table)))
+            self._known = self._facts(np.arange(len(table)))
 
     def warm_up(self) -> None:
         """One ranking of a made-up traveller, so that the first real one does not pay for what torch sets up."""
@@ -95,7 +92,7 @@ class Scorer:
         tastes = self.model.tastes(travellers)
         if not (np.isfinite(tastes.places).all() and np.isfinite(tastes.over).all()):
             raise ModelError("A utility is not a finite number: a traveller holds a value that is not.")
-        owners, rows = self._rough.possible(self._rough_tastes(tastes), k, 2.0 * self._rounding(tastes))
+        owners, rows = self._possible(tastes, k)
         best, utilities = self._best(tastes, owners, rows, k)
         scores, _ = probabilities(utilities, tastes.outside, self._acceptance(tastes, best), self.model.mixture)
         return [
@@ -120,32 +117,30 @@ class Scorer:
     def _acceptance(self, tastes: Tastes, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
         if self.model.mixture == PLAIN:
             return None
-        owners, flat = np.repeat(np.arange(len(rows)), rows.shape[1]), rows.ravel()
-        over = self._prices[flat] > tastes.budgets[owners]
-        return self.model.acceptance(tastes, owners, self._features(flat), over).reshape(rows.shape)
+        owners = np.repeat(np.arange(len(rows)), rows.shape[1])
+        features, money = self._facts(rows.ravel())
+        return self.model.acceptance(tastes, owners, features, money > tastes.budgets[owners]).reshape(rows.shape)
+
+    def _possible(self, tastes: Tastes, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``."""
+        travellers, places = len(tastes.places), len(self.table)
+        if travellers * places <= _FEW:
+            return np.repeat(np.arange(travellers), places), np.tile(np.arange(places), travellers)
+        return self._rough.possible(tastes, k, 2.0 * self._rounding(tastes))
 
     def _rounding(self, tastes: Tastes) -> NDArray[np.float64]:
         """A bound [B] of how far a float32 score is from the float64 utility, in whatever order it was summed."""
         terms = len(self._greatest) + 2
         size = np.abs(tastes.places) @ self._greatest + np.abs(tastes.over)
-        size += abs(tastes.over_slope) * self._greatest[rough.LOG_PRICE]
+        size += abs(tastes.over_slope) * self._greatest[LOG_PRICE]
         # Each product has three roundings (both factors, itself), each sum one a term; doubled to be on the safe side.
         bound: NDArray[np.float64] = 2.0 * (terms + 3) * _HALF_ULP * size
         return bound
 
-    def _rough_tastes(self, tastes: Tastes) -> rough.RoughTastes:
-        splits = np.searchsorted(self._prices, tastes.budgets, side="right")
-        return rough.RoughTastes(
-            weights=torch.from_numpy(tastes.places.astype(np.float32)).to(self._device),
-            over=torch.from_numpy(tastes.over.astype(np.float32)[:, None]).to(self._device),
-            slope=tastes.over_slope,
-            splits=torch.from_numpy(splits[:, None]).to(self._device),
-        )
-
     def _best(
         self, tastes: Tastes, owners: NDArray[np.intp], rows: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """The best k rows [B, k] (in price order) of the possible ones, and their utilities."""
+        """The best k rows [B, k] of the possible ones, and their utilities."""
         utilities = np.concatenate(
             [
                 self._utilities(tastes, owners[start : start + _CHUNK], rows[start : start + _CHUNK])
@@ -159,16 +154,48 @@ class Scorer:
 
     def _utilities(self, tastes: Tastes, owners: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """The utility of each (traveller, row), the same bits as ``Model.utilities``: sums in the same order."""
-        features = self._features(rows)
+        features, money = self._facts(rows)
         utilities: NDArray[np.float64] = np.add.accumulate(tastes.places[owners] * features, axis=1)[:, -1]
-        penalty = tastes.over[owners] + tastes.over_slope * features[:, rough.LOG_PRICE]
-        return utilities + np.where(self._prices[rows] > tastes.budgets[owners], penalty, 0.0)
+        penalty = tastes.over[owners] + tastes.over_slope * features[:, LOG_PRICE]
+        return utilities + np.where(money > tastes.budgets[owners], penalty, 0.0)
 
-    def _features(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Features [M, D] of rows. Those of many places are made anew: all in float64 would double the memory."""
+    def _facts(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features [M, D] and prices [M] of rows; made anew for many places: all in float64 would double the memory."""
         if self._known is not None:
-            return self._known[rows]
-        return place_features(self.table.values[self._order[rows]])[:, self.model.columns]
+            features, money = self._known
+            return features[rows], money[rows]
+        values = self.table.values[self._order[rows]]
+        return place_features(values)[:, self.model.columns], prices(values)
+
+    def _all_features(self) -> NDArray[np.float32]:
+        """Features [N, D] of the table's rows."""
+        features = np.empty((len(self.table), len(self.model.columns)), dtype=np.float32)
+        for start in range(0, len(self.table), _CHUNK):
+            values = self.table.values[start : start + _CHUNK]
+            features[start : start + _CHUNK] = place_features(values)[:, self.model.columns]
+        if not np.isfinite(features).all():
+            raise ModelError("The catalogue holds a value that is not a finite number.")
+        return features
+
+    def _laid_out(
+        self, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.intp], rough.RoughCatalogue | boxes.BoxedCatalogue]:
+        """An order of the table's rows [N], and ``features`` [N, D] in it."""
+        if len(features) > rough.LARGE and self._device.type == "cpu":
+            order = boxes.by_likeness(features, self._importance())
+            return order, boxes.BoxedCatalogue(features[order])
+        money = prices(self.table.values)
+        order = np.argsort(money, kind="stable")
+        filled = np.concatenate([order, np.repeat(order[-1:], rough.filled(len(order)) - len(order))])
+        columns = torch.from_numpy(np.ascontiguousarray(features[filled].T))
+        return order, rough.RoughCatalogue(columns.to(self._device), money[order])
+
+    def _importance(self) -> NDArray[np.float64]:
+        """How much each column counts for travellers of all kinds, [D]."""
+        tastes = self.model.tastes(synthetic.travellers(_KINDS, seed=0))
+        importance: NDArray[np.float64] = np.abs(tastes.places).mean(axis=0)
+        importance[LOG_PRICE] += abs(tastes.over_slope)
+        return importance
 
 
 _NOBODY: Final = Traveller("", 1, (30,), 0, 1.0, 1, date(2000, 1, 1), *([False] * 6))

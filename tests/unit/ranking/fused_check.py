@@ -29,7 +29,9 @@ def check_tops(device: str) -> None:
 
 def _compare(scorer: Scorer, batch: int) -> None:
     tastes = scorer.model.tastes(synthetic.travellers(batch, seed=batch))
-    catalogue, weights = scorer._rough, scorer._rough_tastes(tastes).weights
+    catalogue = scorer._rough
+    assert isinstance(catalogue, rough.RoughCatalogue)
+    weights = catalogue.rough(tastes).weights
     tops = fused_tops(catalogue.columns, catalogue.block, weights)
     products = tastes.places @ catalogue.columns.cpu().numpy().astype(np.float64)
     plain = products.reshape(batch, -1, catalogue.block).max(axis=2)

@@ -12,7 +12,7 @@ from tests.unit.ranking.test_features import valid_place_rows, valid_travellers
 
 from placerank import synthetic
 from placerank.domain import PLACE_FIELDS, Place, Traveller
-from placerank.ranking import rough
+from placerank.ranking import boxes, rough
 from placerank.ranking import scorer as scorer_module
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.choice import PLAIN, Mixture
@@ -24,10 +24,19 @@ from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Ranking, Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BLOCK = rough.MEDIUM_BLOCK
 SMALL = rough.SMALL
+
+
+@pytest.fixture(params=["rough", "boxes"], scope="module", autouse=True)
+def finder(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What looks for possible places, whatever the size of the catalogue."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scorer_module, "_FEW", 0)
+        patch.setattr(rough, "LARGE", 0 if request.param == "boxes" else 10**9)
+        yield request.param
 
 
 def plain(model: Model, places: PlaceTable, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
@@ -97,6 +106,26 @@ def test_the_order_is_the_plain_one_for_a_lone_traveller_in_many_tiles() -> None
     places = PlaceTable(1, columns["location_id"], columns["location_id"], values)
     for traveller in synthetic.travellers(7, seed=6):
         assert_exact(prior(), places, [traveller], 10)
+
+
+@pytest.mark.parametrize("k", [1, 31, 33, 700, 3000])
+@pytest.mark.parametrize("n", [5, 511, 513, 2500])
+def test_the_order_is_the_plain_one_however_many_are_asked_for(n: int, k: int) -> None:
+    places = table(shuffled_ids(synthetic.places(n, seed=n), seed=n))
+    assert_exact(random_model(k), places, synthetic.travellers(3, seed=n), k)
+
+
+def test_few_scores_are_all_made_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    places, travellers = table(shuffled_ids(synthetic.places(210, seed=5), seed=5)), synthetic.travellers(6, seed=5)
+    asked = []
+    monkeypatch.setattr(rough.RoughCatalogue, "possible", lambda *_: asked.append(1))
+    monkeypatch.setattr(boxes.BoxedCatalogue, "possible", lambda *_: asked.append(1))
+    monkeypatch.setattr(scorer_module, "_FEW", 4 * 210)
+    assert_exact(random_model(5), places, travellers[:4], 10)
+    assert not asked
+    with pytest.raises(TypeError):
+        Scorer(prior(), places).rank(travellers[:5], 10)
+    assert asked
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,0 +1,202 @@
+"""Large catalogues: what cannot be among the best is left out unseen, by boxes around places that are alike.
+
+Places lie in the leaves of a k-d tree (Bentley 1975, doi:10.1145/361002.361007), so that those of a block are alike. No
+place scores more than the box around its block allows, and most boxes allow less than what k places have already: the
+branch and bound of maximum inner product search (Ram and Gray 2012, doi:10.1145/2339530.2339677), with boxes of two
+sizes: of blocks, and of areas of several blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from placerank.ranking.buffers import Buffers
+from placerank.ranking.features import LOG_PRICE, log_money
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from placerank.ranking.model import Tastes
+
+#: Places of a block, and blocks of an area: fewer make boxes tighter, and more of them.
+BLOCK: Final = 32
+AREA: Final = 16
+#: Areas from which as many blocks are scored first, for what k places have already.
+_FIRST: Final = 24
+#: Pairs of a traveller and a block, or an area, at a time: what is read of them stays in the processor's cache.
+_AT_ONCE: Final = 2048
+#: Rows by which a column is chosen where places are parted.
+_SAMPLE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Tastes:
+    """The travellers' side in float32: ``weights`` [B, D], and those above zero beside those below, ``sides`` [B, 2 D].
+
+    A place whose log price is ``over_from`` [B, 1] or more has ``over`` [B, 1] + ``slope`` * log price on top.
+    """
+
+    weights: torch.Tensor
+    sides: torch.Tensor
+    over: torch.Tensor
+    slope: float
+    over_from: torch.Tensor
+
+    def penalty(self, who: torch.Tensor, log_price: torch.Tensor) -> torch.Tensor:
+        """What being over the budget adds for travellers [M] at prices [M, ...]."""
+        return self.over[who] + self.slope * log_price
+
+
+class BoxedCatalogue:
+    """Features of places as float32 rows [N, D], in the order of ``by_likeness``; N is 1 at least."""
+
+    def __init__(self, features: NDArray[np.float32]) -> None:
+        self._n, columns = features.shape
+        # Filled up to whole areas with copies of the last place.
+        filled = np.concatenate([features, np.repeat(features[-1:], -self._n % (AREA * BLOCK), axis=0)])
+        blocks = filled.reshape(-1, BLOCK, columns).transpose(0, 2, 1)
+        self._blocks = torch.from_numpy(np.ascontiguousarray(blocks))
+        # What weights above zero meet at most, then what those below do: boxes of blocks by area, and of areas.
+        boxes = torch.cat([self._blocks.amax(dim=2), self._blocks.amin(dim=2)], dim=1).view(-1, AREA, 2 * columns)
+        self._boxes = boxes.transpose(1, 2).contiguous()
+        areas = self._boxes[:, :columns].amax(dim=2), self._boxes[:, columns:].amin(dim=2)
+        self._areas = torch.cat(areas, dim=1).T.contiguous()
+        self._dearest = self._boxes[:, LOG_PRICE].flatten()
+        self._buffers = Buffers()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept."""
+        return sum(kept.nbytes for kept in (self._blocks, self._boxes, self._areas, self._dearest))
+
+    def possible(self, tastes: Tastes, k: int, slack: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``, which is N at most.
+
+        ``slack`` [B] bounds the difference of two rough scores and the true ones together.
+        """
+        with torch.inference_mode():
+            at_best, at_worst = _both(tastes)
+            bounds = self._area_bounds(at_best)
+            lowest = self._reached(at_worst, self._promising(at_best, bounds, k), k, slack)
+            owners, areas = torch.nonzero(bounds >= lowest, as_tuple=True)
+            found = []
+            for some, blocks, of_blocks in self._of_blocks(at_best, owners, areas):
+                at, offset = torch.nonzero(of_blocks >= lowest[some], as_tuple=True)
+                found.append((some[at], blocks[at, offset]))
+            owners, blocks = _joined(found)
+            found = []
+            for some, rows, scores in self._of_rows(at_best, owners, blocks):
+                at, offset = torch.nonzero(scores >= lowest[some], as_tuple=True)
+                found.append((some[at], rows[at] + offset))
+            owners, rows = _joined(found)
+            return owners.numpy(), rows.numpy()
+
+    def _area_bounds(self, tastes: _Tastes) -> torch.Tensor:
+        """What no score in an area is above, [B, areas]."""
+        greatest, least = self._areas[LOG_PRICE], self._areas[len(self._areas) // 2 + LOG_PRICE]
+        everyone = torch.arange(len(tastes.weights))
+        return torch.mm(tastes.sides, self._areas).add_(_most(tastes, everyone, least, greatest))
+
+    def _promising(self, tastes: _Tastes, bounds: torch.Tensor, k: int) -> torch.Tensor:
+        """The most promising blocks [B, M] of the areas with the greatest ``bounds`` [B, areas]."""
+        # Twice as many places as are needed, and as many more as the last area may be filled up with.
+        first = max(_FIRST, -(-2 * k // BLOCK) + AREA)
+        areas = bounds.topk(min(first, bounds.shape[1]), dim=1, sorted=False).indices
+        owners = torch.arange(len(areas)).repeat_interleave(areas.shape[1])
+        found = [(blocks, bounds) for _, blocks, bounds in self._of_blocks(tastes, owners, areas.flatten())]
+        blocks, of_blocks = (part.view(len(areas), -1) for part in _joined(found))
+        return blocks.gather(1, of_blocks.topk(min(first, blocks.shape[1]), dim=1, sorted=False).indices)
+
+    def _reached(self, tastes: _Tastes, blocks: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
+        """Scores [B, 1] that the best ``k`` have at least, because so many places of ``blocks`` [B, M] do."""
+        owners = torch.arange(len(blocks)).repeat_interleave(blocks.shape[1])
+        scores = torch.cat([scores for *_, scores in self._of_rows(tastes, owners, blocks.flatten())])
+        kth = scores.view(len(blocks), -1).topk(k, dim=1).values[:, -1].numpy()
+        # Downward, whatever the conversion to float32 rounds to.
+        lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
+        return torch.from_numpy(lowest[:, None])
+
+    def _of_blocks(
+        self, tastes: _Tastes, owners: torch.Tensor, areas: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Some of the owners [M] at a time, the blocks [M, AREA] of their areas, and what no score there is above."""
+        within, columns = torch.arange(AREA), self._boxes.shape[1] // 2
+        for some, numbers in zip(torch.split(owners, _AT_ONCE), torch.split(areas, _AT_ONCE), strict=True):
+            boxes = self._buffers.of("boxes", len(numbers), *self._boxes.shape[1:])
+            torch.index_select(self._boxes, 0, numbers, out=boxes)
+            bounds = torch.bmm(tastes.sides[some, None], boxes)[:, 0]
+            over = torch.nonzero(self._areas[LOG_PRICE][numbers] >= tastes.over_from[some, 0])[:, 0]
+            if len(over):
+                least, greatest = boxes[over, columns + LOG_PRICE], boxes[over, LOG_PRICE]
+                bounds.index_add_(0, over, _most(tastes, some[over], least, greatest))
+            yield some, numbers[:, None] * AREA + within, bounds
+
+    def _of_rows(
+        self, tastes: _Tastes, owners: torch.Tensor, blocks: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Some of the owners [M] at a time, the first rows [M] of their blocks, and the scores [M, BLOCK] there."""
+        for some, numbers in zip(torch.split(owners, _AT_ONCE), torch.split(blocks, _AT_ONCE), strict=True):
+            features = self._buffers.of("features", len(numbers), *self._blocks.shape[1:])
+            torch.index_select(self._blocks, 0, numbers, out=features)
+            rows = numbers * BLOCK
+            scores = torch.bmm(tastes.weights[some, None], features)[:, 0]
+            over = torch.nonzero(self._dearest[numbers] >= tastes.over_from[some, 0])[:, 0]
+            if len(over):
+                who, log_price = some[over], features[over, LOG_PRICE]
+                penalty = tastes.penalty(who, log_price).mul_(log_price >= tastes.over_from[who])
+                scores.index_add_(0, over, penalty)
+            # What only fills up the last area is no place.
+            if int(rows.max()) + BLOCK > self._n:
+                scores.masked_fill_(rows[:, None] + torch.arange(BLOCK) >= self._n, -torch.inf)
+            yield some, rows, scores
+
+
+def by_likeness(features: NDArray[np.float32], importance: NDArray[np.float64]) -> NDArray[np.intp]:
+    """An order of the rows of ``features`` [N, D] in which those near each other are alike.
+
+    The leaves of a k-d tree: rows are parted by the column of the widest range, times its ``importance`` [D],
+    again and again. Any order gives the same answers, this one few blocks to look into.
+    """
+    parts, leaves = [np.arange(len(features))], []
+    while parts:
+        rows = parts.pop()
+        if len(rows) <= BLOCK:
+            leaves.append(rows)
+            continue
+        # As many whole blocks on the left as make a full tree: then areas are branches.
+        half = BLOCK << ((-(-len(rows) // BLOCK) - 1).bit_length() - 1)
+        column = (np.ptp(features[rows[:: -(-len(rows) // _SAMPLE)]], axis=0) * importance).argmax()
+        order = features[rows, column].argpartition(half - 1)
+        parts += [rows[order[half:]], rows[order[:half]]]
+    return np.concatenate(leaves)
+
+
+def _most(tastes: _Tastes, who: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
+    """The most that being over the budget adds for travellers [M] at log prices of ``least`` to ``greatest``."""
+    penalty = tastes.penalty(who, greatest if tastes.slope > 0 else least)
+    # Nothing, if none is over, and nothing less, if some are not.
+    penalty = torch.where(least >= tastes.over_from[who], penalty, penalty.clamp(min=0))
+    return penalty.masked_fill_(greatest < tastes.over_from[who], 0)
+
+
+def _both(tastes: Tastes) -> tuple[_Tastes, _Tastes]:
+    """The travellers' side, every doubt about a price decided for the higher score, and for the lower one."""
+    weights = torch.from_numpy(tastes.places.astype(np.float32))
+    sides = torch.cat([weights.clamp(min=0), weights.clamp(max=0)], dim=1)
+    over = torch.from_numpy(tastes.over.astype(np.float32)[:, None])
+    # Logarithms that differ by one step may have been rounded apart, or together.
+    budgets = log_money(tastes.budgets).astype(np.float32)[:, None]
+    may_be = torch.from_numpy(np.nextafter(budgets, np.float32(-np.inf)))
+    surely = torch.from_numpy(np.nextafter(np.nextafter(budgets, np.float32(np.inf)), np.float32(np.inf)))
+    one, other = (_Tastes(weights, sides, over, tastes.over_slope, over_from) for over_from in (may_be, surely))
+    return (other, one) if tastes.over_budget < 0 else (one, other)
+
+
+def _joined(found: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.cat([one for one, _ in found]), torch.cat([other for _, other in found])
