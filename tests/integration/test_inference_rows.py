@@ -411,6 +411,19 @@ def test_no_hot_statement_reads_a_growing_table_from_end_to_end(url: str) -> Non
     assert scanned == {}
 
 
+@pytest.mark.parametrize("name", ["select_places", "finish_inferences"])
+def test_a_plan_kept_from_when_there_was_nothing_uses_the_index(name: str, url: str) -> None:
+    assert value(url, "SELECT count(*) FROM inferences") == 0
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(b"PREPARE kept AS " + statement(name).replace("%(rows)s", "$1").encode())
+        found = connection.execute("EXPLAIN (FORMAT JSON) EXECUTE kept('[]')").fetchone()
+    assert found is not None
+    scanned = [node for node in plan_nodes(found[0][0]["Plan"]) if node.get("Relation Name") == "inferences"]
+    assert any("Index" in str(node["Node Type"]) for node in scanned)
+    assert not [node for node in scanned if node["Node Type"] == "Seq Scan"]
+
+
 def test_the_catalogue_of_the_tests_is_what_they_take_it_for(url: str) -> None:
     assert [row["revision"] for row in rows(url, "SELECT revision FROM locations ORDER BY location_id")] == [
         *range(1, len(places()) + 1)

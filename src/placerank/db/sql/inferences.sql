@@ -112,6 +112,8 @@ WITH answer AS MATERIALIZED (
         candidates integer, candidates_digest text, explored boolean, revisions bigint[], location_ids integer[],
         scores double precision[], propensities double precision[]
     )
+    -- Every id is in this range: see select_places.
+    WHERE id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ),
 -- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
 unfinished AS MATERIALIZED (
@@ -181,7 +183,10 @@ ORDER BY r.task_id, r.position;
 -- event log keeps both. Each row says what was found, so that the caller can tell why one was refused.
 WITH given AS MATERIALIZED (
     -- Not unnest: it tells the planner how many there are, which then plans anew each time, for as long as it runs.
+    -- The range has every id in it: it lets the planner expect few, and so use the index. A plan is kept from when the
+    -- table was small, and by a scan of the table each batch would cost more the more there is.
     SELECT * FROM json_to_recordset(:rows::json) AS g (id uuid, choice integer)
+    WHERE id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ),
 found AS MATERIALIZED (
     SELECT
