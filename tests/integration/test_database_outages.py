@@ -75,7 +75,9 @@ async def test_a_request_hears_in_time_and_the_next_one_is_served(database_url: 
         while not await answers(database):
             assert time.monotonic() - begun < 5
         assert time.monotonic() - begun < 3
-        assert all(await asyncio.gather(*(answers(database) for _ in range(20))))
+        # Connections that were waiting for it are still making way for new ones.
+        while not all(await asyncio.gather(*(answers(database) for _ in range(20)))):
+            assert time.monotonic() - begun < 8
 
 
 @pytest.mark.parametrize("outage", ["stop"], indirect=True)
