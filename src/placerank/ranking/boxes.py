@@ -16,6 +16,7 @@ import torch
 
 from placerank.ranking.buffers import Buffers
 from placerank.ranking.features import LOG_PRICE, log_money
+from placerank.ranking.rough import reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,10 +118,7 @@ class BoxedCatalogue:
         """Scores [B, 1] that the best ``k`` have at least, because so many places of ``blocks`` [B, M] do."""
         owners = torch.arange(len(blocks)).repeat_interleave(blocks.shape[1])
         scores = torch.cat([scores for *_, scores in self._of_rows(tastes, owners, blocks.flatten())])
-        kth = scores.view(len(blocks), -1).topk(k, dim=1).values[:, -1].numpy()
-        # Downward, whatever the conversion to float32 rounds to.
-        lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
-        return torch.from_numpy(lowest[:, None])
+        return reached(scores.view(len(blocks), -1), k, slack)
 
     def _of_blocks(
         self, tastes: _Tastes, owners: torch.Tensor, areas: torch.Tensor

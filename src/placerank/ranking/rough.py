@@ -104,7 +104,7 @@ class RoughCatalogue:
             blocks = own.splits[owners, 0] // self.block
             least = self._least_tops(own)
             least[owners, blocks] = -torch.inf
-            lowest = _lowest(least, k, slack)
+            lowest = reached(least, k, slack)
             most = least if self.block == 1 else least.add_(self._spread(own))
             most[owners, blocks] = torch.inf
             owners, blocks = torch.nonzero(most >= lowest, as_tuple=True)
@@ -179,14 +179,14 @@ def groups(travellers: int, places: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, travellers, size))
 
 
-def _lowest(tops: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
-    """Scores [B, 1] below which no place is one of the best ``k``: as many blocks have a place that is better."""
-    if tops.shape[1] <= k:
-        return torch.full((len(tops), 1), -torch.finfo(torch.float32).max, device=tops.device)
-    kth = tops.topk(k, dim=1).values[:, -1].cpu().numpy()
+def reached(scores: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
+    """Scores [B, 1] that the best ``k`` have at least, less ``slack`` [B]: so many of ``scores`` [B, M] are as good."""
+    if scores.shape[1] <= k:
+        return torch.full((len(scores), 1), -torch.finfo(torch.float32).max, device=scores.device)
+    kth = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
     # Downward, whatever the conversion to float32 rounds to.
     lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
-    return torch.from_numpy(lowest[:, None]).to(tops.device)
+    return torch.from_numpy(lowest[:, None]).to(scores.device)
 
 
 def _scores_of(tastes: RoughTastes, columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
