@@ -384,7 +384,7 @@ def test_no_hot_statement_reads_a_growing_table_from_end_to_end(url: str) -> Non
         "take_unpublished": {"grace_s": 3, "batch": 500},
         "take_lost": {"lost_after_s": 60, "batch": 500},
         "backlog": {"limit": 100_000},
-        "read_jobs": {"ids": ids},
+        "read_jobs": {"rows": json.dumps([{"id": str(task_id)} for task_id in ids])},
         "count_attempt": {"id": ids[0]},
         "finish_inferences": {"rows": outcome},
         "cancel": {"id": ids[0]},
@@ -411,17 +411,40 @@ def test_no_hot_statement_reads_a_growing_table_from_end_to_end(url: str) -> Non
     assert scanned == {}
 
 
-@pytest.mark.parametrize("name", ["select_places", "finish_inferences"])
-def test_a_plan_kept_from_when_there_was_nothing_uses_the_index(name: str, url: str) -> None:
-    assert value(url, "SELECT count(*) FROM inferences") == 0
+def kept_plan(url: str, name: str, parameter: str, nothing: str) -> list[dict[str, object]]:
+    """The nodes, on inferences, of the plan that a connection keeps for a statement."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
-        connection.execute(b"PREPARE kept AS " + statement(name).replace("%(rows)s", "$1").encode())
-        found = connection.execute("EXPLAIN (FORMAT JSON) EXECUTE kept('[]')").fetchone()
+        connection.execute(b"PREPARE kept AS " + statement(name).replace(f"%({parameter})s", "$1").encode())
+        found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE kept('{nothing}')".encode()).fetchone()
     assert found is not None
-    scanned = [node for node in plan_nodes(found[0][0]["Plan"]) if node.get("Relation Name") == "inferences"]
+    return [node for node in plan_nodes(found[0][0]["Plan"]) if node.get("Relation Name") == "inferences"]
+
+
+@pytest.mark.parametrize("name", ["select_places", "finish_inferences", "read_jobs"])
+def test_a_plan_kept_from_when_there_was_nothing_uses_the_index(name: str, url: str) -> None:
+    assert value(url, "SELECT count(*) FROM inferences") == 0
+    scanned = kept_plan(url, name, "rows", "[]")
     assert any("Index" in str(node["Node Type"]) for node in scanned)
     assert not [node for node in scanned if node["Node Type"] == "Seq Scan"]
+
+
+def test_a_plan_kept_from_when_nothing_waited_does_not_read_all_that_waits(url: str) -> None:
+    make_history(url, finished=20_000, unfinished=0)
+    some_id = "00000000-0000-0000-0000-000000000000"
+    with_ids = {
+        "read_jobs": ("rows", "[]"),
+        "finish_inferences": ("rows", "[]"),
+        "select_places": ("rows", "[]"),
+        "mark_published": ("ids", "{}"),
+        "count_attempt": ("id", some_id),
+        "cancel": ("id", some_id),
+    }
+    used = {
+        name: {str(node["Index Name"]) for node in kept_plan(url, name, *nothing) if "Index Name" in node}
+        for name, nothing in with_ids.items()
+    }
+    assert used == dict.fromkeys(with_ids, {"inferences_pkey"})
 
 
 def test_the_catalogue_of_the_tests_is_what_they_take_it_for(url: str) -> None:

@@ -74,7 +74,8 @@ class JobRepository:
 
     def read(self, task_ids: Sequence[UUID]) -> list[Job]:
         """The unfinished ones of these, with their travellers."""
-        return [_job(row) for row in self._database.fetch("read_jobs", {"ids": list(task_ids)})]
+        rows = json.dumps([{"id": str(task_id)} for task_id in {*task_ids}])
+        return [_job(row) for row in self._database.fetch("read_jobs", {"rows": rows})]
 
     def finish(self, outcomes: Sequence[Outcome]) -> set[UUID]:
         """Store how they ended, all in one statement; returns those to which that applied."""

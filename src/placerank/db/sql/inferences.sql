@@ -1,3 +1,8 @@
+-- An inference is unfinished as long as it is PENDING. Statements that look for what is unfinished say
+-- ``finished_at IS NULL`` and have an index for that. Statements that come with ids say ``status = 'PENDING'``, those with
+-- many ids after they have found the rows: small as it mostly is, that index would look cheaper to the planner than the
+-- ids' own, and by a plan that is kept each batch would read the whole backlog, however long.
+
 -- name: start_inferences
 -- One statement and one commit for all starts that arrived together: keys, users, inferences and events.
 -- Rows whose idempotency key is taken, and all rows while the catalogue is empty, are left out and not returned.
@@ -55,7 +60,7 @@ SELECT task_id, digest FROM idempotency_keys WHERE caller = :caller AND key = :k
 UPDATE inferences SET published_at = now()
 WHERE id IN (
     SELECT id FROM inferences
-    WHERE id = ANY(:ids) AND finished_at IS NULL AND published_at IS NULL
+    WHERE id = ANY(:ids) AND status = 'PENDING' AND published_at IS NULL
     FOR UPDATE SKIP LOCKED
 );
 
@@ -89,19 +94,26 @@ SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :li
 
 -- name: read_jobs
 -- The travellers of a batch, less those that are finished.
+WITH wanted AS MATERIALIZED (
+    SELECT i.id, i.user_id, i.status, i.deadline_at, i.created_at
+    FROM json_to_recordset(:rows::json) AS g (id uuid)
+    JOIN inferences AS i ON i.id = g.id
+    -- Every id is in this range: see select_places.
+    WHERE g.id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+)
 SELECT
-    i.id, coalesce(i.deadline_at < now(), false) AS expired, u.identity, v.catalogue, v.models,
-    extract(epoch FROM clock_timestamp() - i.created_at)::double precision AS waited_s,
+    w.id, coalesce(w.deadline_at < now(), false) AS expired, u.identity, v.catalogue, v.models,
+    extract(epoch FROM clock_timestamp() - w.created_at)::double precision AS waited_s,
     u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
     u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport
-FROM inferences AS i
-JOIN users AS u ON u.id = i.user_id
+FROM wanted AS w
+JOIN users AS u ON u.id = w.user_id
 CROSS JOIN versions AS v
-WHERE i.id = ANY(:ids) AND i.finished_at IS NULL;
+WHERE w.status = 'PENDING';
 
 -- name: count_attempt
 -- A redelivered message is about to run alone: written first, so that a death leaves its trace.
-UPDATE inferences SET attempts = attempts + 1 WHERE id = :id AND finished_at IS NULL RETURNING attempts;
+UPDATE inferences SET attempts = attempts + 1 WHERE id = :id AND status = 'PENDING' RETURNING attempts;
 
 -- name: finish_inferences
 -- The results of a batch, each applied once: rows that are finished already stay as they are.
@@ -116,17 +128,12 @@ WITH answer AS MATERIALIZED (
     WHERE id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ),
 -- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
-unfinished AS MATERIALIZED (
-    SELECT id FROM inferences
-    WHERE id IN (SELECT id FROM answer) AND finished_at IS NULL
-    ORDER BY id
-    FOR UPDATE
+found AS MATERIALIZED (
+    SELECT i.id, i.status FROM answer JOIN inferences AS i ON i.id = answer.id ORDER BY i.id FOR UPDATE OF i
 ),
 -- A result that nobody needed: its inference had been cancelled meanwhile, or run twice.
 too_late AS (
-    INSERT INTO events (task_id, kind)
-    SELECT id, 'result_unused' FROM (SELECT id FROM answer EXCEPT SELECT id FROM unfinished) AS late
-    WHERE EXISTS (SELECT FROM inferences AS i WHERE i.id = late.id)
+    INSERT INTO events (task_id, kind) SELECT id, 'result_unused' FROM found WHERE status <> 'PENDING'
 )
 UPDATE inferences AS i
 SET
@@ -135,8 +142,8 @@ SET
     candidates_digest = a.candidates_digest, explored = coalesce(a.explored, false),
     revisions = a.revisions, location_ids = a.location_ids, scores = a.scores, propensities = a.propensities
 FROM answer AS a
-JOIN unfinished ON unfinished.id = a.id
-WHERE i.id = a.id
+JOIN found ON found.id = a.id
+WHERE i.id = a.id AND found.status = 'PENDING'
 RETURNING i.id;
 
 -- name: cancel
@@ -148,7 +155,7 @@ cancelled AS (
     UPDATE inferences AS i
     SET status = 'REVOKED', finished_at = now(), error_code = 'cancelled', error_detail = 'The client cancelled it.'
     FROM found
-    WHERE i.id = found.id AND i.finished_at IS NULL
+    WHERE i.id = found.id AND i.status = 'PENDING'
     RETURNING i.id
 ),
 logged AS (
