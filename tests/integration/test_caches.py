@@ -12,8 +12,9 @@ import pytest
 from redis import Redis
 from tests.integration.support import soon
 
+from placerank.cache.announcement import CHANNEL
 from placerank.cache.memory import MemoryCache
-from placerank.cache.redis import CHANNEL, RedisApiCache, RedisWorkerCache
+from placerank.cache.redis import RedisApiCache, RedisWorkerCache
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -72,6 +73,34 @@ async def test_what_a_worker_stores_is_known_and_announced(sides: Sides) -> None
     await soon(lambda: len(sides.heard) == len(records))
     assert {*sides.heard} == {*records}
     assert await sides.api.get([*records, uuid4()]) == records
+
+
+async def test_a_few_records_are_at_hand_when_they_are_announced(sides: Sides) -> None:
+    records = {uuid4(): bytes([n + 1]) * 3_000 for n in range(3)}
+    assert [sides.api.near(task_id) for task_id in records] == [None] * 3
+    sides.worker.store(records)
+    await soon(lambda: len(sides.heard) == len(records))
+    assert {task_id: sides.api.near(task_id) for task_id in records} == records
+
+
+async def test_many_records_stay_where_they_are_until_they_are_asked_for(cache_url: str) -> None:
+    async with redis_sides(cache_url) as sides:
+        records = {uuid4(): bytes([n + 1]) * 3_000 for n in range(20)}
+        sides.worker.store(records)
+        await soon(lambda: len(sides.heard) == len(records))
+        assert [sides.api.near(task_id) for task_id in records] == [None] * 20
+        assert await sides.api.get(list(records)) == records
+        assert {task_id: sides.api.near(task_id) for task_id in records} == records
+
+
+async def test_with_more_listeners_less_comes_along(cache_url: str) -> None:
+    async with redis_sides(cache_url) as one, redis_sides(cache_url) as other:
+        first, second = uuid4(), uuid4()
+        one.worker.store({first: b"1"})  # it learns that two listen
+        one.worker.store({second: b"2" * 20_000})
+        await soon(lambda: second in other.heard and second in one.heard)
+        assert (one.api.near(first), one.api.near(second)) == (b"1", None)
+        assert await other.api.get([second]) == {second: b"2" * 20_000}
 
 
 async def test_a_record_is_bytes_and_comes_back_as_it_is(sides: Sides) -> None:
@@ -209,6 +238,7 @@ async def test_nonsense_on_the_channel_is_passed_over(cache_url: str) -> None:
     async with redis_sides(cache_url) as sides:
         with Redis.from_url(cache_url) as other:
             other.publish(CHANNEL, b"hello")
+            other.publish(CHANNEL, uuid4().bytes + (9).to_bytes(4) + b"short")
         last = uuid4()
         sides.worker.store({last: b"1"})
         await soon(lambda: sides.heard)

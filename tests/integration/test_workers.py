@@ -18,7 +18,8 @@ from tests.integration.support import eventually, places, rows, soon, start_of, 
 from tests.integration.workers import BREAKER, KILLER, Workers, stop
 
 from placerank.answers import Answer
-from placerank.cache.redis import CHANNEL, key_of
+from placerank.cache.announcement import CHANNEL
+from placerank.cache.redis import key_of
 from placerank.db.catalogue import CatalogueRepository
 from placerank.domain import Status
 from placerank.queue import topology

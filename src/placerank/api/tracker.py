@@ -73,7 +73,7 @@ class Tracker:
         if started is not None and self._cache.listening and time.monotonic() - started[0] < _BELIEVED_S:
             ahead = max(0, started[1] - self._oldest - 1) if self._oldest is not None else 0
             return Standing(Status.PENDING, None, None, ahead)
-        record = await self._cached.submit(task_id)
+        record = self._cache.near(task_id) or await self._cached.submit(task_id)
         if record is not None:
             return Answer.decode(record)
         return await self._stored.submit(task_id)
@@ -85,8 +85,9 @@ class Tracker:
     async def wait(self, task_id: UUID, seconds: float) -> Answer | Standing | None:
         """As ``look``, but not before the task has finished or so many seconds have passed."""
         deadline = time.monotonic() + seconds
+        loop = asyncio.get_running_loop()
         while True:
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = loop.create_future()
             self._waiters.setdefault(task_id, []).append(waiter)
             try:
                 found = await self.look(task_id)
@@ -94,14 +95,17 @@ class Tracker:
                 if not isinstance(found, Standing) or left <= 0 or self._ending:
                     return found
                 pause = _LOOK_EVERY_S if self._cache.listening else _LOOK_EVERY_WITHOUT_WAKE_UPS_S
-                await asyncio.wait({waiter}, timeout=min(left, pause))
+                timer = loop.call_later(min(left, pause), _end, waiter)
+                try:
+                    await waiter
+                finally:
+                    timer.cancel()
             finally:
                 self._leave(task_id, waiter)
 
     def _wake(self, task_id: UUID) -> None:
         for waiter in self._waiters.pop(task_id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+            _end(waiter)
 
     def _leave(self, task_id: UUID, waiter: asyncio.Future[None]) -> None:
         waiters = self._waiters.get(task_id)
@@ -132,6 +136,11 @@ class Tracker:
         }
         await self._cache.put({task_id: answer.encode() for task_id, answer in ended.items()}, wake=False)
         return [ended.get(task_id) or standings.get(task_id) for task_id in task_ids]
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _answer(task_id: UUID, standing: Standing, places: bytes) -> Answer:

@@ -39,6 +39,11 @@ class MemoryCache:
         """Stop calling the listener."""
         self._loop = self._listener = None
 
+    def near(self, task_id: UUID) -> bytes | None:
+        """The record of a finished task."""
+        with self._lock:
+            return self._records.get(task_id)
+
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The records of those tasks that are known to have finished."""
         with self._lock:

@@ -25,6 +25,9 @@ class ApiCache(Protocol):
     async def close(self) -> None:
         """Let go of the cache."""
 
+    def near(self, task_id: UUID) -> bytes | None:
+        """The record of a finished task, if it is at hand; else ``get`` may still know it."""
+
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The records of those tasks that are known to have finished."""
 

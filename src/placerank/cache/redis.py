@@ -1,4 +1,4 @@
-"""The cache in Redis: one key a finished task, and one channel on which finished ids are announced."""
+"""The cache in Redis: one key a finished task, and one channel on which what has finished is announced."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, cast
-from uuid import UUID
 
 from redis import BlockingConnectionPool, Redis, RedisError
 from redis import asyncio as aioredis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from placerank.cache import announcement
+from placerank.cache.announcement import CHANNEL
 from placerank.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from redis.asyncio.client import PubSub
 
@@ -24,14 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "placerank:finished"
 _ERRORS = (RedisError, OSError, TimeoutError)
-#: Records just read or written are kept here for about so long: status and results are asked one after the other.
+#: Records just heard or read are kept here for about so long: status and results are asked one after the other.
 _NEAR_S = 1.0
 _MOST_NEAR = 1_000
 #: After a failure Redis is passed over for this long, so that an outage costs one time-out, not one a call.
 _REST_S = 1.0
-_ID_BYTES = 16
 #: After so many seconds without a word the subscription is asked for one, and given up without an answer.
 _SILENCE_S = 5.0
 _PROBE_S = 3.0
@@ -40,14 +40,6 @@ _PROBE_S = 3.0
 def key_of(task_id: UUID) -> str:
     """Where the record of a task stands."""
     return f"placerank:answer:{task_id}"
-
-
-def _announcement(task_ids: Sequence[UUID]) -> bytes:
-    return b"".join(task_id.bytes for task_id in task_ids)
-
-
-def _announced(data: bytes) -> list[UUID]:
-    return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, len(data), _ID_BYTES)]
 
 
 def refused(url: str) -> str | None:
@@ -145,24 +137,27 @@ class RedisApiCache:
         await self._subscriber.aclose()
         await self._redis.aclose()
 
+    def near(self, task_id: UUID) -> bytes | None:
+        """The record of a finished task, if it came by in the last moment."""
+        record = self._near.get(task_id)
+        if record is not None:
+            metrics.cache_reads("near").inc()
+        return record
+
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The records of those tasks that are known to have finished."""
-        near = {task_id: record for task_id in task_ids if (record := self._near.get(task_id)) is not None}
-        asked = [task_id for task_id in task_ids if task_id not in near]
-        if near:
-            metrics.cache_reads("near").inc(len(near))
-        if self._rest or not asked:
-            return near
+        if self._rest or not task_ids:
+            return {}
         try:
-            values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in asked]))
+            values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in task_ids]))
         except _ERRORS as error:
             self._rest.after(error)
-            return near
-        read = {task_id: value for task_id, value in zip(asked, values, strict=True) if value is not None}
+            return {}
+        read = {task_id: value for task_id, value in zip(task_ids, values, strict=True) if value is not None}
         self._near.keep(read)
         metrics.cache_reads("hit").inc(len(read))
-        metrics.cache_reads("miss").inc(len(asked) - len(read))
-        return near | read
+        metrics.cache_reads("miss").inc(len(task_ids) - len(read))
+        return read
 
     async def put(self, records: Mapping[UUID, bytes], *, wake: bool) -> None:
         """Remember records; with ``wake`` tell every listener."""
@@ -172,7 +167,8 @@ class RedisApiCache:
         for task_id, record in records.items():
             pipeline.set(key_of(task_id), record, ex=self._ttl_s)
         if wake:
-            pipeline.publish(CHANNEL, _announcement(list(records)))
+            # Seldom, and no worker's business: without the records, which each API then reads for itself.
+            pipeline.publish(CHANNEL, announcement.encode(dict.fromkeys(records, b""), 1))
         try:
             await pipeline.execute()
         except _ERRORS as error:
@@ -207,8 +203,17 @@ class RedisApiCache:
                 await pubsub.ping()
                 continue
             asked, self._listening = False, True
-            if message["type"] == "message" and len(message["data"]) % _ID_BYTES == 0:
-                listener(_announced(message["data"]))
+            if message["type"] == "message":
+                self._heard(message["data"], listener)
+
+    def _heard(self, data: bytes, listener: Listener) -> None:
+        try:
+            records = announcement.decode(data)
+        except ValueError as error:
+            log.warning("cache: somebody else speaks on %s: %s", CHANNEL, error)
+            return
+        self._near.keep({task_id: record for task_id, record in records.items() if record})
+        listener(list(records))
 
     async def _listen(self, listener: Listener) -> None:
         while True:
@@ -230,6 +235,7 @@ class RedisWorkerCache:
     def __init__(self, url: str, *, ttl_s: int, timeout_s: float) -> None:
         self._ttl_s = ttl_s
         self._rest = _Rest()
+        self._listeners = 1
         self._redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 url, max_connections=2, timeout=timeout_s, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
@@ -243,9 +249,10 @@ class RedisWorkerCache:
         pipeline = self._redis.pipeline(transaction=False)
         for task_id, record in records.items():
             pipeline.set(key_of(task_id), record, ex=self._ttl_s)
-        pipeline.publish(CHANNEL, _announcement(list(records)))
+        pipeline.publish(CHANNEL, announcement.encode(records, self._listeners))
         try:
-            pipeline.execute()
+            # Redis says how many have heard it.
+            self._listeners = pipeline.execute()[-1]
         except _ERRORS as error:
             self._rest.after(error)
 

@@ -31,11 +31,15 @@ class Cache:
 
     listening: bool = True
     records: dict[UUID, bytes] = field(default_factory=dict)
+    at_hand: dict[UUID, bytes] = field(default_factory=dict)
     asked: int = 0
 
     async def open(self, listener: Listener) -> None: ...
 
     async def close(self) -> None: ...
+
+    def near(self, task_id: UUID) -> bytes | None:
+        return self.at_hand.get(task_id)
 
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         self.asked += 1
@@ -114,6 +118,15 @@ async def test_the_end_is_read_from_the_cache_alone(tracker: Tracker, cache: Cac
     tracker.finished([task_id])
     assert await tracker.look(task_id) == answer(task_id)
     assert inferences.asked == 0
+
+
+async def test_an_answer_at_hand_asks_nobody(tracker: Tracker, cache: Cache, inferences: Inferences) -> None:
+    task_id = uuid4()
+    tracker.begin(task_id, 1)
+    cache.at_hand[task_id] = answer(task_id).encode()
+    tracker.finished([task_id])
+    assert await tracker.look(task_id) == answer(task_id)
+    assert cache.asked == inferences.asked == 0
 
 
 async def test_an_unknown_id_is_nothing(tracker: Tracker) -> None:
