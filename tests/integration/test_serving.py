@@ -70,3 +70,37 @@ def test_the_old_catalogue_is_served_while_the_new_one_loads(database: Database,
         assert len(serving.current().table) == 30
     finally:
         serving.stop()
+
+
+def test_nobody_looks_for_versions_while_batches_say_which_there_are(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = CatalogueRepository(database_url)
+    catalogue.put(places(20))
+    serving = Serving(database, device="cpu", refresh_s=0.3)
+    looks = 0
+
+    def look(one: Serving) -> None:
+        nonlocal looks
+        looks += 1
+        refresh(one)
+
+    refresh = Serving._refresh  # noqa: SLF001 - counted, not changed
+    monkeypatch.setattr(Serving, "_refresh", look)
+    serving.start()
+    try:
+        versions = serving.current().versions
+        before = looks
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            serving.current(versions)
+            time.sleep(0.01)
+        assert looks <= before + 1
+        catalogue.put(places(30))
+        # Asked for, it is looked for at once; and without batches now and then.
+        wanted = (versions[0] + 1, versions[1])
+        assert len(serving.current(wanted).table) == 30
+        catalogue.put(places(40))
+        eventually(lambda: len(serving.current().table) == 40)
+    finally:
+        serving.stop()

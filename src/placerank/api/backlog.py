@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from placerank.db.inferences import InferenceRepository
 
 _FRESH_S = 0.25
+#: A count of this age is renewed behind the request that finds it, so that hardly any has to wait for one.
+_RENEWED_S = 0.15
 
 
 class Backlog:
@@ -26,9 +28,12 @@ class Backlog:
 
     async def check(self) -> None:
         """Raise ``Overloaded`` when the limit is reached."""
-        if time.monotonic() - self._counted_at > _FRESH_S:
-            if self._counting is None or self._counting.done():
-                self._counting = asyncio.create_task(self._recount())
+        age_s = time.monotonic() - self._counted_at
+        if age_s > _RENEWED_S and (self._counting is None or self._counting.done()):
+            self._counting = asyncio.create_task(self._recount())
+            # Whoever waits for it hears of a failure; nobody may be waiting.
+            self._counting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if age_s > _FRESH_S and self._counting is not None:
             await asyncio.shield(self._counting)
         if self._count >= self._limit:
             raise Overloaded(f"{self._count} inferences are waiting already; try again in a moment.")

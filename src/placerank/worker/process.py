@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -126,6 +127,9 @@ def run(work: Work) -> int:
     signals.worker_shutting_down.connect(lambda **_: work.interrupt(), weak=False)
     work.start()
     worker = work.app.Worker(**_worker_options(work), quiet=True)
+    # What was loaded stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     worker.start()
     work.stop()
     return int(worker.exitcode or 0)

@@ -85,6 +85,7 @@ class Serving:
         self._refresh_s = refresh_s
         self._snapshot: Snapshot | None = None
         self._waited_for: Versions | None = None
+        self._known_current_at = float("-inf")
         self._load_took_s = 0.0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -119,6 +120,8 @@ class Serving:
                 self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), patience)
             if self._snapshot is None:
                 raise Stopping("there is no model to serve yet")
+            if wanted == self._snapshot.versions:
+                self._known_current_at = time.monotonic()
             return self._snapshot
 
     def _is_behind(self, wanted: Versions) -> bool:
@@ -126,12 +129,15 @@ class Serving:
         return have is None or have.versions[0] < wanted[0] or have.versions[1] < wanted[1]
 
     def _watch(self) -> None:
+        asked = True
         while not self._stopping.is_set():
-            try:
-                self._refresh()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the old snapshot goes on being served
-                log.warning("serving: models and catalogue could not be loaded, trying on: %s", error)
-            self._wanted.wait(self._refresh_s)
+            # While batches come in, each says which versions there are: then there is nothing to look for.
+            if asked or time.monotonic() - self._known_current_at > self._refresh_s:
+                try:
+                    self._refresh()
+                except Exception as error:  # noqa: BLE001 - whatever it was, the old snapshot goes on being served
+                    log.warning("serving: models and catalogue could not be loaded, trying on: %s", error)
+            asked = self._wanted.wait(self._refresh_s)
             self._wanted.clear()
 
     def _refresh(self) -> None:
