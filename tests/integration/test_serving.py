@@ -85,7 +85,7 @@ def test_nobody_looks_for_versions_while_batches_say_which_there_are(
         looks += 1
         refresh(one)
 
-    refresh = Serving._refresh  # noqa: SLF001 - counted, not changed
+    refresh = Serving._refresh
     monkeypatch.setattr(Serving, "_refresh", look)
     serving.start()
     try:
