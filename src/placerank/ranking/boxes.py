@@ -16,7 +16,7 @@ import torch
 
 from placerank.ranking.buffers import Buffers
 from placerank.ranking.features import LOG_PRICE, log_money
-from placerank.ranking.rough import reached
+from placerank.ranking.rough import TILE_SCORES, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,10 @@ AREA: Final = 16
 _FIRST: Final = 24
 #: Pairs of a traveller and a block, or an area, at a time: what is read of them stays in the processor's cache.
 _AT_ONCE: Final = 2048
+#: A pair of a traveller and a block by itself takes as long as so many in one product for all; and so does a block
+#: that is fetched for it.
+_BY_ITSELF: Final = 8
+_FETCHED: Final = 16
 #: Rows by which a column is chosen where places are parted.
 _SAMPLE: Final = 256
 
@@ -69,12 +73,13 @@ class BoxedCatalogue:
         areas = self._boxes[:, :columns].amax(dim=2), self._boxes[:, columns:].amin(dim=2)
         self._areas = torch.cat(areas, dim=1).T.contiguous()
         self._dearest = self._boxes[:, LOG_PRICE].flatten()
+        self._cheapest = self._boxes[:, columns + LOG_PRICE].flatten()
         self._buffers = Buffers()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all that is kept."""
-        return sum(kept.nbytes for kept in (self._blocks, self._boxes, self._areas, self._dearest))
+        return sum(kept.nbytes for kept in (self._blocks, self._boxes, self._areas, self._dearest, self._cheapest))
 
     def possible(self, tastes: Tastes, k: int, slack: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``, which is N at most.
@@ -90,7 +95,7 @@ class BoxedCatalogue:
             for some, blocks, of_blocks in self._of_blocks(at_best, owners, areas):
                 at, offset = torch.nonzero(of_blocks >= lowest[some], as_tuple=True)
                 found.append((some[at], blocks[at, offset]))
-            owners, blocks = _joined(found)
+            owners, blocks = self._thinned(at_best, *_joined(found), lowest)
             found = []
             for some, rows, scores in self._of_rows(at_best, owners, blocks):
                 at, offset = torch.nonzero(scores >= lowest[some], as_tuple=True)
@@ -134,6 +139,33 @@ class BoxedCatalogue:
                 least, greatest = boxes[over, columns + LOG_PRICE], boxes[over, LOG_PRICE]
                 bounds.index_add_(0, over, _most(tastes, some[over], least, greatest))
             yield some, numbers[:, None] * AREA + within, bounds
+
+    def _thinned(
+        self, tastes: _Tastes, owners: torch.Tensor, blocks: torch.Tensor, lowest: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Owners and blocks [M] less those whose best place, the most that its price may add included, is too low.
+
+        Travellers look into much the same blocks: all of these for all of them make one product, which is quicker
+        than a product for each pair unless they have little in common.
+        """
+        wanted = torch.zeros(len(self._blocks), dtype=torch.bool).index_fill_(0, blocks, value=True)
+        numbers, travellers = torch.nonzero(wanted)[:, 0], len(tastes.weights)
+        if (travellers + _FETCHED) * len(numbers) > _BY_ITSELF * len(blocks):
+            return owners, blocks
+        best = torch.empty(len(numbers), travellers)
+        at_once = min(_AT_ONCE, max(1, TILE_SCORES // (travellers * BLOCK)))
+        for some, of_some in zip(torch.split(numbers, at_once), torch.split(best, at_once), strict=True):
+            features = self._buffers.of("features", len(some), *self._blocks.shape[1:])
+            torch.index_select(self._blocks, 0, some, out=features)
+            scores = self._buffers.of("scores", len(some), travellers, BLOCK)
+            torch.bmm(tastes.weights.expand(len(some), -1, -1), features, out=scores)
+            torch.amax(scores, dim=2, out=of_some)
+        bounds = best[(torch.cumsum(wanted, 0) - 1)[blocks], owners]
+        over = torch.nonzero(self._dearest[blocks] >= tastes.over_from[owners, 0])[:, 0]
+        least, greatest = (prices[blocks[over], None] for prices in (self._cheapest, self._dearest))
+        bounds.index_add_(0, over, _most(tastes, owners[over], least, greatest)[:, 0])
+        left = torch.nonzero(bounds >= lowest[owners, 0])[:, 0]
+        return owners[left], blocks[left]
 
     def _of_rows(
         self, tastes: _Tastes, owners: torch.Tensor, blocks: torch.Tensor

@@ -25,17 +25,36 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Scorer:
     return Scorer(prior(), PlaceTable(1, columns["location_id"], columns["location_id"], values))
 
 
-def test_most_of_a_large_catalogue_is_never_looked_at(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked, of_rows = [], boxes.BoxedCatalogue._of_rows
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many blocks were looked into, of all travellers together, each time."""
+    counts: list[int] = []
+    of_rows = boxes.BoxedCatalogue._of_rows
 
     def counted(self: boxes.BoxedCatalogue, *arguments: Any) -> Any:
-        looked.append(len(arguments[2]))
+        counts.append(len(arguments[2]))
         return of_rows(self, *arguments)
 
     monkeypatch.setattr(boxes.BoxedCatalogue, "_of_rows", counted)
+    return counts
+
+
+def test_most_of_a_large_catalogue_is_never_looked_at(scorer: Scorer, looked: list[int]) -> None:
     travellers = synthetic.travellers(60, seed=6)[:20]
     scorer.rank(travellers, 10)
-    assert 0 < sum(looked) * boxes.BLOCK < 0.15 * PLACES * len(travellers)
+    assert 0 < sum(looked) * boxes.BLOCK < 0.05 * PLACES * len(travellers)
+
+
+def test_travellers_who_have_little_in_common_are_ranked_alike(
+    scorer: Scorer, looked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether what they look into is multiplied together or pair by pair is a matter of time alone."""
+    travellers = synthetic.travellers(60, seed=7)[:20]
+    together = scorer.rank(travellers, 10)
+    few = sum(looked)
+    monkeypatch.setattr(boxes, "_BY_ITSELF", 0)
+    assert scorer.rank(travellers, 10) == together
+    assert sum(looked) - few > 2 * few
 
 
 def test_it_takes_no_more_memory_than_the_features_and_a_fifth(scorer: Scorer) -> None:
