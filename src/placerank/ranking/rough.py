@@ -36,8 +36,8 @@ SMALL: Final = 2048
 BLOCK: Final = 128
 MEDIUM_BLOCK: Final = 32
 MEDIUM: Final = 65_536
-#: Above this it is quicker on a CPU to leave most places out unseen (``boxes``): from 90 000 places on for 64 travellers,
-#: from 150 000 for a lone one.
+#: Above this it is quicker on a CPU to leave most places out unseen (``boxes``): from 90 000 places on for 64
+#: travellers, from 150 000 for a lone one.
 LARGE: Final = 131_072
 #: Blocks looked into at a time; bounds memory where very many places are exactly equal.
 _BLOCKS_AT_ONCE: Final = 1024
