@@ -8,10 +8,10 @@ import logging
 from typing import TYPE_CHECKING, Protocol, cast
 
 import aio_pika
-import aiormq.connection
 from aio_pika.exceptions import AMQPError
 
 from placerank.queue import message, topology
+from placerank.queue.connection import Connection
 from placerank.queue.ending import told_to_end
 from placerank.queue.flights import flight
 from placerank.telemetry import logs
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from placerank.queue.topology import WorkQueue
 
 log = logging.getLogger(__name__)
-
-# Frames that may wait for the socket. aiormq's own 10 make the eleventh message of a burst wait under the channel's
-# lock, and the rest behind it for a turn of the loop each: 3 s to a confirm at 300 travellers. No argument sets it.
-aiormq.connection.Connection.FRAME_BUFFER_SIZE = 4096
 
 _RECONNECT_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _CONNECT_TIMEOUT_S = 5.0
@@ -174,7 +170,7 @@ class AmqpPublisher:
     async def _connect(self) -> asyncio.Event:
         closed = asyncio.Event()
         self._connection = await asyncio.wait_for(
-            aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_S), _CONNECT_TIMEOUT_S
+            aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_S, connection_class=Connection), _CONNECT_TIMEOUT_S
         )
         self._connection.close_callbacks.add(lambda *_: closed.set())
         channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)

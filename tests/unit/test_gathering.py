@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from placerank.http_protocol import GatheringTransport
+from placerank.gathering import Gathering
 
 
 class Recorder(asyncio.Transport):
@@ -22,7 +22,7 @@ class Recorder(asyncio.Transport):
 
 async def test_what_one_turn_of_the_loop_writes_is_written_at_once() -> None:
     recorder = Recorder()
-    transport = GatheringTransport(recorder, asyncio.get_running_loop().call_soon)
+    transport = Gathering(recorder, asyncio.get_running_loop().call_soon)
     transport.write(b"head ")
     transport.write(b"body")
     await asyncio.sleep(0)
@@ -33,7 +33,7 @@ async def test_what_one_turn_of_the_loop_writes_is_written_at_once() -> None:
 
 async def test_a_close_loses_nothing_that_was_written() -> None:
     recorder = Recorder()
-    transport = GatheringTransport(recorder, asyncio.get_running_loop().call_soon)
+    transport = Gathering(recorder, asyncio.get_running_loop().call_soon)
     transport.write(b"last words")
     transport.close()
     await asyncio.sleep(0)
