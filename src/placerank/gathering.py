@@ -17,8 +17,14 @@ class Writable(Protocol):
     def write(self, data: bytes) -> object:
         """Take data to be sent."""
 
+    def write_eof(self) -> object:
+        """Send what was taken, then say that nothing follows."""
+
     def close(self) -> object:
         """Send what was taken, then close."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
 
 
 class Gathering:
@@ -35,6 +41,11 @@ class Gathering:
             self._call_soon(self._flush)
         self._held.append(data)
 
+    def write_eof(self) -> None:
+        """Write what is held, then say that nothing follows."""
+        self._flush()
+        self._inner.write_eof()
+
     def close(self) -> None:
         """Write what is held, then close."""
         self._flush()
@@ -45,5 +56,6 @@ class Gathering:
 
     def _flush(self) -> None:
         held, self._held = self._held, []
-        if held:
+        # The other side may have gone since: then nobody is left to be written to, and to try raises.
+        if held and not self._inner.is_closing():
             self._inner.write(b"".join(held))
