@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,10 @@ class Observed(Cluster):
 
     def work_for_everything(self) -> None:
         """Besides answers: cancellations, deadlines passed, bad requests, a training, work for the relay."""
-        self.travel(200)
+        self.travel(100)
+        # A rate is what changes from one scrape to the next: what the first one finds is no change.
+        time.sleep(2.5 * prometheus.SCRAPE_S)
+        self.travel(100)
         for _ in range(3):
             self.api.http.delete(f"/inference/{self.api.start()}")
         self.api.http.post("/inference/start", json={"name": "nobody"})

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = "prometheus"
+#: How often everything is read.
+SCRAPE_S = 1
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -45,7 +47,7 @@ class Prometheus:
         for rule in rules:
             shutil.copy(rule, folder / rule.name)
         config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), f"{SCRAPE_S}s"),
             "rule_files": [str(folder / rule.name) for rule in rules],
             "scrape_configs": [
                 {"job_name": job, "static_configs": [{"targets": [address], "labels": dict(labels)}]}
