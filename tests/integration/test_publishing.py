@@ -293,6 +293,35 @@ async def test_a_queue_that_has_work_is_no_lost_one(vhost: Vhost, url: str) -> N
     assert vhost.depth() == before
 
 
+async def test_the_broker_is_asked_for_what_is_lost_now_and_then_only(
+    vhost: Vhost, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    depth = AmqpPublisher.depth
+
+    async def counted(publisher: AmqpPublisher, queue: topology.WorkQueue) -> int | None:
+        asked.append(queue.name)
+        return await depth(publisher, queue)
+
+    monkeypatch.setattr(AmqpPublisher, "depth", counted)
+    async with opened(url) as database, publishing(vhost.url) as publisher:
+        relaying = relay(database, publisher)
+        for _ in range(5):
+            assert await relaying.relay_once() == 0
+    assert sorted(asked) == sorted(queue.name for queue in topology.WORK_QUEUES)
+
+
+async def test_what_is_lost_follows_batch_by_batch_without_a_pause(vhost: Vhost, url: str) -> None:
+    async with opened(url) as database, publishing(vhost.url) as publisher:
+        task_ids = await committed(database, 30)
+        rows(url, "UPDATE inferences SET published_at = now() - interval '61 seconds'")
+        relaying, found = relay(database, publisher, batch=10), []
+        for _ in range(3):
+            assert await relaying.relay_once() == 10
+            found += await asyncio.to_thread(vhost.drain)
+    assert sorted(each.task_id for each in found) == sorted(task_ids)
+
+
 async def test_forgetting_publishes_everything_unfinished_again(vhost: Vhost, url: str) -> None:
     async with opened(url) as database, publishing(vhost.url) as publisher:
         await committed(database, 5)

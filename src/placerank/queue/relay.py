@@ -27,6 +27,7 @@ _LONG_S = 60.0
 #: The rows are locked meanwhile, so that confirms are not waited for as long as elsewhere.
 _CONFIRM_S = 2.0
 #: How often in the time after which something counts as lost it is looked for: two questions to the broker each time.
+#: Once something was lost, more may follow, batch by batch: for that time it is looked for whenever the relay looks.
 _LOOKS_FOR_LOST = 20
 
 
@@ -69,7 +70,7 @@ class Relay:
         self._grace_s = grace_s
         self._lost_after_s = lost_after_s
         self._batch = batch
-        self._looked_for_lost_at = float("-inf")
+        self._looked_for_lost_at = self._found_lost_at = float("-inf")
 
     async def run(self) -> None:
         """Relay until cancelled, through outages of the database and the broker."""
@@ -94,15 +95,25 @@ class Relay:
         confirmed = 0
         for queue, statements in _STATEMENTS.items():
             confirmed += await self._publish(queue, statements.unpublished, {"grace_s": self._grace_s}, _REASONS[0])
-        if time.monotonic() - self._looked_for_lost_at < self._lost_after_s / _LOOKS_FOR_LOST:
-            return confirmed
+        return confirmed + (await self._relay_lost() if self._may_be_lost() else 0)
+
+    def _may_be_lost(self) -> bool:
+        now = time.monotonic()
+        return (
+            now - self._found_lost_at < self._lost_after_s
+            or now - self._looked_for_lost_at >= self._lost_after_s / _LOOKS_FOR_LOST
+        )
+
+    async def _relay_lost(self) -> int:
+        lost = 0
         for queue, statements in _STATEMENTS.items():
             # Unfinished, published long ago, and nothing waiting: the broker has lost it.
             if await self._publisher.depth(queue) == 0:
-                params = {"lost_after_s": self._lost_after_s}
-                confirmed += await self._publish(queue, statements.lost, params, _REASONS[1])
+                lost += await self._publish(queue, statements.lost, {"lost_after_s": self._lost_after_s}, _REASONS[1])
         self._looked_for_lost_at = time.monotonic()
-        return confirmed
+        if lost:
+            self._found_lost_at = self._looked_for_lost_at
+        return lost
 
     async def forget_published(self) -> None:
         """Take everything unfinished as never published: the broker is known to be empty."""
