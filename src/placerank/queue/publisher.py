@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import aio_pika
 from aio_pika.exceptions import AMQPError
+from aiormq import spec
 
 from placerank.queue import message, topology
 from placerank.queue.connection import Connection
@@ -116,8 +117,7 @@ class AmqpPublisher:
     @staticmethod
     async def _publish_one(wire: Wire, item: TaskMessage, confirm_s: float) -> bool:
         task_id = str(item.task_id)
-        outgoing = aio_pika.Message(
-            item.body(),
+        properties = spec.Basic.Properties(
             headers=item.headers(),
             content_type=message.CONTENT_TYPE,
             content_encoding=message.CONTENT_ENCODING,
@@ -125,16 +125,18 @@ class AmqpPublisher:
             priority=0,
             correlation_id=task_id,
             reply_to="",
+            # aiormq would make one up.
+            message_id=task_id,
         )
         try:
             # The confirm is waited for, the socket is not (``wait``): an exchange's own publish has every message wait
             # until it is written, one after the other. A refusal (a full queue) raises; with mandatory set, so does
             # a queue that is not there.
             await wire.basic_publish(
-                outgoing.body,
+                item.body(),
                 exchange=topology.EXCHANGE,
                 routing_key=item.queue.name,
-                properties=outgoing.properties,
+                properties=properties,
                 mandatory=True,
                 timeout=confirm_s,
                 wait=False,
