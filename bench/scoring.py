@@ -3,9 +3,9 @@
 The bound is measured in the same run: reading as many bytes as the features have once a batch, and the products of the
 model's own shape on a tile that stays in the cache, whichever takes longer. Times are seconds of processor time on one
 thread (medians, in turns), which neighbours on shared cores disturb less than wall-clock time. Beside it: one torch
-product and ``topk``, the same under ``torch.compile``, and a flat inner-product search (faiss),
-which leaves the budget out and is exact to float32 only. The bound is one of methods that look at every place: boxes
-that leave most of them out unseen can beat it. On a GPU the wall-clock time of the device counts.
+product and ``topk``, the same under ``torch.compile``, and a flat inner-product search (faiss), which leaves the budget
+out and is exact to float32 only. The bound is one of methods that look at every place: boxes that leave most of them
+out unseen can beat it. On a GPU the wall-clock time of the device counts.
 """
 
 from __future__ import annotations
