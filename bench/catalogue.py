@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from tools.services import start
 
-from placerank import addresses, synthetic
+from placerank import synthetic
+from placerank.config import addresses
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import migrate
 from placerank.db.pool import Database

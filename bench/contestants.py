@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 from bench.closed_loop import ROOT, Server, free_port, opened
 
-from placerank import addresses
+from placerank.config import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

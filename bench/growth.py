@@ -15,7 +15,7 @@ import psycopg
 from bench.client import Target
 from bench.closed_loop import OUT, STATE, Server, measure, run, server_of
 
-from placerank import addresses
+from placerank.config import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.services import Services, ServiceUnavailable, start
 
-from placerank import addresses
+from placerank.config import addresses
 from placerank.db.migrate import migrate
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tools import services
 from tools.children import ChildEndedError, Children, Stopped, stop_on_signals
 from tools.services.private import free_port
 
-from placerank import addresses
+from placerank.config import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

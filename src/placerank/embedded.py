@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from placerank.config.settings import Settings
     from placerank.db.catalogue import CatalogueRepository
     from placerank.runtime import RelayRuntime
-    from placerank.settings import Settings
     from placerank.worker.process import WorkerThread
 
 log = logging.getLogger(__name__)

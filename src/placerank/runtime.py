@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from placerank.cache.ports import ApiCache, Listener, WorkerCache
+    from placerank.config.settings import Settings
     from placerank.queue.publisher import Publisher
-    from placerank.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from tests.acceptance.observed import ALERTS, Observed, start_prometheus
 from tools.dashboards.pages import ALL
 from tools.pictures import draw
 
-from placerank import addresses
+from placerank.config import addresses
 from placerank.queue import topology
 from placerank.queue.publisher import declare
 

@@ -9,8 +9,8 @@ import pytest
 from tests.chart.rendering import CHART, environment, of_kind, parts, render
 from tests.chart.test_objects import every_set
 
-from placerank import addresses
-from placerank.settings import Settings, describe
+from placerank.config import addresses
+from placerank.config.settings import Settings, describe
 
 EXTERNAL = CHART / "ci" / "external-values.yaml"
 OURS = {"api", "worker", "relay", "migrate", "demo", "prune", "test"}

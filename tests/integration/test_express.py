@@ -11,9 +11,10 @@ from tests.acceptance.harness import traveller
 from tests.integration import support
 from tests.integration.support import shown, store, thread_database, with_places
 
-from placerank import runtime, settings
+from placerank import runtime
 from placerank.api.app import create_app
 from placerank.cache.memory import MemoryCache
+from placerank.config import settings
 from placerank.db.jobs import JobRepository, Outcome
 from placerank.domain import Problem
 

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from tests.integration.support import opened, rows, value
 from tools.services.private import free_port
 
-from placerank import addresses
+from placerank.config import addresses
 from placerank.db.migrate import DatabaseAway, migrate
 from placerank.db.schema import HEAD
 

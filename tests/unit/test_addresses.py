@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from placerank import addresses
+from placerank.config import addresses
 
 
 @pytest.mark.parametrize(

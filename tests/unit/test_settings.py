@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from placerank import addresses, runtime, settings
+from placerank import runtime
+from placerank.config import addresses, settings
 from placerank.errors import ConfigurationError
 
 WELL_KNOWN = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_BACKEND_URL")

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from placerank import addresses, settings
+from placerank.config import addresses, settings
 from placerank.errors import ConfigurationError, PlacerankError
 from placerank.queue.definitions import definitions as definitions_for
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from placerank import settings
+from placerank.config import settings
 
 
 @click.command()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from placerank import settings as configuration
 from placerank.cli.serve import DEFAULT_DATA_DIR
+from placerank.config import settings as configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

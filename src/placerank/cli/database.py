@@ -6,7 +6,7 @@ import time
 
 import click
 
-from placerank import settings
+from placerank.config import settings
 from placerank.db.migrate import DatabaseAway
 from placerank.db.migrate import migrate as apply
 from placerank.errors import PlacerankError

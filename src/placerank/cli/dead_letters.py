@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from placerank import settings as configuration
+from placerank.config import settings as configuration
 from placerank.domain import TaskType
 from placerank.errors import PlacerankError
 from placerank.queue import topology

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from placerank import settings as configuration
+from placerank.config import settings as configuration
 from placerank.errors import ConfigurationError
 
 if TYPE_CHECKING:

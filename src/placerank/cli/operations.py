@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from placerank import settings as configuration
+from placerank.config import settings as configuration
 
 if TYPE_CHECKING:
     from placerank.db.operations import Pruned

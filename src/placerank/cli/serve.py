@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from placerank import __version__
-from placerank import settings as configuration
+from placerank.config import settings as configuration
 from placerank.telemetry import serve_metrics, set_up_logging, tracing
 
 if TYPE_CHECKING:
+    from placerank.config.settings import Settings
     from placerank.db.catalogue import CatalogueRepository
-    from placerank.settings import Settings
 
 DEFAULT_DATA_DIR = Path(".placerank")
 

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from placerank import settings as configuration
+from placerank.config import settings as configuration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 import aiormq
 from aiormq.exceptions import AMQPError, AuthenticationError, ConnectionNotAllowed, ProbableAuthenticationError
 
-from placerank import addresses
+from placerank.config import addresses
 from placerank.queue import topology
 from placerank.queue.definitions import vhost_definitions
 

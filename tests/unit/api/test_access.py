@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from httpx import ASGITransport, AsyncClient
 
-from placerank import runtime, settings
+from placerank import runtime
 from placerank.api.app import create_app
 from placerank.cache.memory import MemoryCache
+from placerank.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

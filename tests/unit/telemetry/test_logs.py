@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from placerank import settings
+from placerank.config import settings
 from placerank.telemetry import logs
 
 if TYPE_CHECKING:

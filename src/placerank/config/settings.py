@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from placerank import addresses
+from placerank.config import addresses
 from placerank.errors import ConfigurationError
 
 PREFIX = "PLACERANK_"
