@@ -16,7 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from placerank import synthetic
-from placerank.impressions_file import read_impressions
+from placerank.files.impressions import read_impressions
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.lists import ShownLists
 from placerank.ranking.metrics import evaluate, judge

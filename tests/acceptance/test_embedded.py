@@ -21,7 +21,8 @@ from tests.acceptance.harness import (
     traveller,
 )
 
-from placerank import places_file, synthetic
+from placerank import synthetic
+from placerank.files import places as places_file
 
 if TYPE_CHECKING:
     from pathlib import Path

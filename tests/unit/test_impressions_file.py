@@ -18,8 +18,8 @@ from placerank import synthetic
 from placerank.cli import cli
 from placerank.domain import PLACE_FIELDS, TRAVELLER_FIELDS
 from placerank.errors import PlacerankError
-from placerank.impressions_file import read_impressions
-from placerank.model_files import read_model
+from placerank.files.impressions import read_impressions
+from placerank.files.models import read_model
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.scorer import Scorer
 
@@ -182,5 +182,5 @@ def test_processes_never_load_what_draws() -> None:
 
 
 def test_learning_from_files_needs_no_torch() -> None:
-    code = "import sys, placerank.ranking.training, placerank.impressions_file; sys.exit('torch' in sys.modules)"
+    code = "import sys, placerank.ranking.training, placerank.files.impressions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

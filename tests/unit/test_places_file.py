@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Place
-from placerank.places_file import PlacesFile, UnknownFormatError, read_places, write_places
+from placerank.files.places import PlacesFile, UnknownFormatError, read_places, write_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from placerank.cli import cli
 from placerank.cli import rank as module
 from placerank.domain import TRAVELLER_FIELDS, Traveller
 from placerank.errors import PlacerankError
-from placerank.model_files import write_model
-from placerank.places_file import write_places
+from placerank.files.models import write_model
+from placerank.files.places import write_places
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
@@ -112,7 +112,7 @@ def test_every_bad_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_told_with_line_and_column(tmp_path: Path) -> None:
-    from placerank.travellers_file import read_travellers
+    from placerank.files.travellers import read_travellers
 
     path = tmp_path / "t.jsonl"
     bad = [{**body(TRAVELLERS[0]), "budget": -1}, {**body(TRAVELLERS[0]), "people_num": 99}, {"name": "x"}]
@@ -128,7 +128,7 @@ def test_bad_rows_are_told_with_line_and_column(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_is_told_once(tmp_path: Path) -> None:
-    from placerank.travellers_file import read_travellers
+    from placerank.files.travellers import read_travellers
 
     path = tmp_path / "t.csv"
     path.write_text("name,people_num\na,1\nb,2\n")

@@ -63,8 +63,8 @@ def evaluate(
     place: Path, places: Path, impressions: Path, *, as_json: bool, scores: Path | None, plot: Path | None
 ) -> None:
     """Say how good a model is on lists that were shown; a score is P(chosen | its list, or nothing of it)."""
-    from placerank.impressions_file import read_impressions
-    from placerank.model_files import read_model
+    from placerank.files.impressions import read_impressions
+    from placerank.files.models import read_model
     from placerank.ranking.lists import choice_probabilities
 
     model = read_model(place)
@@ -83,8 +83,8 @@ def evaluate(
 
 
 def _train(places: Path, impressions: Path, out: Path, seed: int) -> None:
-    from placerank.impressions_file import read_impressions
-    from placerank.model_files import write_model
+    from placerank.files.impressions import read_impressions
+    from placerank.files.models import write_model
     from placerank.ranking.errors import ModelError, NotEnoughData
     from placerank.ranking.training import learn
 
@@ -131,7 +131,7 @@ def _catalogue_coverage(model: Model, places: list[Place], lists: ShownLists) ->
 
 def _places(path: Path) -> list[Place]:
     from placerank.domain import Place
-    from placerank.places_file import read_places
+    from placerank.files.places import read_places
 
     try:
         found = read_places(path, progress=lambda _done: None)

@@ -76,8 +76,8 @@ def rollback(data_dir: Path | None) -> None:
 def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
     """Register a model that `placerank train` has written; the first version of all serves everyone."""
     from placerank.db.learning import NewVersion
+    from placerank.files.models import read_model
     from placerank.model_card import model_card
-    from placerank.model_files import read_model
 
     model = read_model(folder)
     version = NewVersion(model.kind, model.digest, model.to_artifact(), dict(model.metrics), model_card(model, {}))
@@ -91,7 +91,7 @@ def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
 @DATA_DIR
 def export(version: str, folder: Path, data_dir: Path | None) -> None:
     """Write a version's artifact and card to a folder."""
-    from placerank.model_files import write_model
+    from placerank.files.models import write_model
     from placerank.ranking.model import Model
 
     row = _with_registry(data_dir, lambda registry: registry.version(version))

@@ -13,12 +13,12 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from placerank.cli.data import DATA_DIR, database_url
 from placerank.db.catalogue import CatalogueRepository
 from placerank.errors import PlacerankError
-from placerank.places_file import read_places, write_places
+from placerank.files.places import read_places, write_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from placerank.places_file import PlacesFile
+    from placerank.files.places import PlacesFile
 
 _console = Console(stderr=True)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from placerank.domain import Traveller
-    from placerank.places_rows import RowProblem
+    from placerank.files.rows import RowProblem
     from placerank.ranking.catalogue import PlaceTable
     from placerank.ranking.model import Model
     from placerank.ranking.scorer import Ranking
@@ -88,7 +88,7 @@ def _counted(answers: Answers, advance: Callable[[int], None]) -> Iterator[Ranki
 
 def _writer(out: Path) -> Callable[[Iterator[Ranking], PlaceTable], None]:
     """What writes rankings in the format of the name; before anything is computed it is known that there is one."""
-    from placerank.places_file import DELIMITERS, JSON_LINES, UnknownFormatError, format_of, writing
+    from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, format_of, writing
 
     try:
         kind = format_of(out.name)
@@ -120,7 +120,7 @@ def _shown(ranking: Ranking, table: PlaceTable) -> Iterator[tuple[int, int, floa
 
 
 def _table(path: Path) -> PlaceTable:
-    from placerank.places_file import read_places
+    from placerank.files.places import read_places
 
     found = _read(path, lambda: read_places(path, progress=lambda _: None))
     if not found.rows:
@@ -145,7 +145,7 @@ def _columns(rows: Any) -> PlaceTable:
 
 
 def _travellers(path: Path) -> list[Traveller]:
-    from placerank.travellers_file import read_travellers
+    from placerank.files.travellers import read_travellers
 
     found = _read(path, lambda: read_travellers(path))
     if not found.travellers:
@@ -170,7 +170,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _model(place: Path | None) -> Model:
-    from placerank.model_files import read_model
+    from placerank.files.models import read_model
     from placerank.ranking.prior import prior
 
     return prior() if place is None else read_model(place)

@@ -19,8 +19,8 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from placerank.domain import PLACE_FIELDS
-from placerank.places_lines import BrokenFileError, Lines, is_utf8
-from placerank.places_rows import ID, PackedRows, ParsedPlace, RowChecker, RowProblem
+from placerank.files.lines import BrokenFileError, Lines, is_utf8
+from placerank.files.rows import ID, PackedRows, ParsedPlace, RowChecker, RowProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

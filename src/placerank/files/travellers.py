@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from placerank.api.bodies import TravellerBody
 from placerank.domain import TRAVELLER_FIELDS, Traveller
-from placerank.places_file import DELIMITERS, JSON_LINES, UnknownFormatError, delimited_rows, format_of
-from placerank.places_lines import BrokenFileError, Lines, is_utf8
-from placerank.places_rows import RowProblem
+from placerank.files.lines import BrokenFileError, Lines, is_utf8
+from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, delimited_rows, format_of
+from placerank.files.rows import RowProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
