@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from placerank import runtime
 from placerank.api.app import create_app
-from placerank.bundled_postgres import BundledPostgres
 from placerank.cache.memory import MemoryCache
 from placerank.db.migrate import migrate
+from placerank.postgres.bundled import BundledPostgres
 from placerank.server import check_port, serve
 
 if TYPE_CHECKING:

@@ -332,7 +332,7 @@ class Embedded:
 
     @property
     def database_url(self) -> str:
-        from placerank.bundled_postgres import BundledPostgres
+        from placerank.postgres.bundled import BundledPostgres
 
         url = BundledPostgres.url_of_running(self.data_dir)
         assert url is not None

@@ -20,8 +20,8 @@ import psutil
 import psycopg
 import pytest
 
-from placerank.bundled_postgres import BundledPostgres, BundledPostgresError
-from placerank.postgres_process import PidFile, disown
+from placerank.postgres.bundled import BundledPostgres, BundledPostgresError
+from placerank.postgres.process import PidFile, disown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,8 +32,8 @@ def database_url(data_dir: Path | None) -> Iterator[str]:
     if data_dir is None:
         yield configuration.load().database_url.get_secret_value()
         return
-    from placerank.bundled_postgres import BundledPostgres
     from placerank.db.migrate import migrate
+    from placerank.postgres.bundled import BundledPostgres
 
     data_dir = data_dir.absolute()
     if url := BundledPostgres.url_of_running(data_dir):

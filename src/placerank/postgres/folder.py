@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from placerank.postgres_account import Account, BundledPostgresError, account_for
-from placerank.postgres_process import PidFile, wait_until
+from placerank.postgres.account import Account, BundledPostgresError, account_for
+from placerank.postgres.process import PidFile, wait_until
 
 if sys.platform != "win32":
     import fcntl

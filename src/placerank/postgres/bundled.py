@@ -22,9 +22,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from placerank.postgres_account import Account, BundledPostgresError
-from placerank.postgres_folder import PORT, Folder
-from placerank.postgres_process import POLL_S, PidFile, Watchdog, disown, end
+from placerank.postgres.account import Account, BundledPostgresError
+from placerank.postgres.folder import PORT, Folder
+from placerank.postgres.process import POLL_S, PidFile, Watchdog, disown, end
 
 if TYPE_CHECKING:
     from types import TracebackType
