@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING
 
 from placerank.cache.probe import RedisProbe
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
-from placerank.canary import Rules
-from placerank.canary_watch import CanaryWatch
-from placerank.db.canaries import CanaryRepository
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
@@ -25,6 +22,9 @@ from placerank.queue import check
 from placerank.queue.outbox import Outbox
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
+from placerank.rollout.canary import Rules
+from placerank.rollout.desk import CanaryRepository
+from placerank.rollout.watch import CanaryWatch
 from placerank.sampler import Sampler
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import pytest
 from prometheus_client import REGISTRY
 from tests.integration.support import opened, rows, shown, start_of, store, thread_database, value, with_places
 
-from placerank.canary import Action, Expected, Rules
-from placerank.canary_watch import CanaryWatch
-from placerank.db.canaries import CanaryRepository
 from placerank.db.jobs import JobRepository, Outcome
 from placerank.db.learning import NewVersion, Promotion
 from placerank.db.models import ModelRepository
 from placerank.db.registry import Registry
 from placerank.domain import Problem
+from placerank.rollout.canary import Action, Expected, Rules
+from placerank.rollout.desk import CanaryRepository
+from placerank.rollout.watch import CanaryWatch
 from placerank.worker.serving import ensure_first_model
 
 if TYPE_CHECKING:

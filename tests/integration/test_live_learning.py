@@ -15,9 +15,6 @@ from tests.integration.test_workers import send
 from tests.integration.workers import Workers
 
 from placerank import synthetic
-from placerank.canary import Rules
-from placerank.canary_watch import CanaryWatch
-from placerank.db.canaries import CanaryRepository
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Selection
 from placerank.db.jobs import traveller_of
@@ -30,6 +27,9 @@ from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scorer import Scorer
+from placerank.rollout.canary import Rules
+from placerank.rollout.desk import CanaryRepository
+from placerank.rollout.watch import CanaryWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

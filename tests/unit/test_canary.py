@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from placerank.canary import Action, Expected, Rules, Traffic, judge, stability_index
+from placerank.rollout.canary import Action, Expected, Rules, Traffic, judge, stability_index
 
 RULES = Rules(shares=(5, 25, 50, 100), step_s=60, least_answers=100)
 CHAMPION = Traffic(answers=4000, failures=4, selections=3000, choices=2600)

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from placerank.canary import Expected, Traffic, Verdict
 from placerank.db.models import WHOLE, shares_after
 from placerank.domain import first_task_id
+from placerank.rollout.canary import Expected, Traffic, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from placerank.canary import Action, Rules, Verdict, judge
 from placerank.db.models import WHOLE
 from placerank.errors import DatabaseUnavailable
+from placerank.rollout.canary import Action, Rules, Verdict, judge
 from placerank.telemetry.metrics import CANARIES
 
 if TYPE_CHECKING:
-    from placerank.db.canaries import CanaryDesk, CanaryRepository
+    from placerank.rollout.desk import CanaryDesk, CanaryRepository
 
 log = logging.getLogger(__name__)
 
