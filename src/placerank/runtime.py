@@ -17,7 +17,8 @@ from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
 from placerank.db.system import SystemRepository
-from placerank.overview import Overseer
+from placerank.overview.overseer import Overseer
+from placerank.overview.sampler import Sampler
 from placerank.queue import check
 from placerank.queue.outbox import Outbox
 from placerank.queue.publisher import AmqpPublisher
@@ -25,7 +26,6 @@ from placerank.queue.relay import Relay
 from placerank.rollout.canary import Rules
 from placerank.rollout.desk import CanaryRepository
 from placerank.rollout.watch import CanaryWatch
-from placerank.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

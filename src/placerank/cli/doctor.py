@@ -14,8 +14,8 @@ from placerank.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from placerank.checkup import Finding
-    from placerank.overview import Overview
+    from placerank.overview.checkup import Finding
+    from placerank.overview.overseer import Overview
 
 
 @click.command()
@@ -35,7 +35,7 @@ def doctor() -> None:
 
 
 def _findings(settings: configuration.Settings) -> Iterable[Finding]:
-    from placerank import checkup
+    from placerank.overview import checkup
     from placerank.runtime import addresses_of
 
     yield from checkup.connections(*addresses_of(settings))

@@ -19,7 +19,7 @@ from placerank.config import settings as configuration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from placerank.overview import Overseer, Overview
+    from placerank.overview.overseer import Overseer, Overview
 
 UNHEALTHY = 1
 

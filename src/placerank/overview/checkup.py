@@ -13,7 +13,7 @@ from placerank.queue import check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from placerank.overview import Overview
+    from placerank.overview.overseer import Overview
 
 
 @dataclass(frozen=True, slots=True)

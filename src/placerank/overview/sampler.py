@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from placerank.errors import DatabaseUnavailable
-from placerank.overview import QUEUES
+from placerank.overview.overseer import QUEUES
 from placerank.queue.check import BrokerNotChecked
 from placerank.telemetry import metrics
 
