@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from tools.services import start
 
-from placerank import synthetic
 from placerank.config import addresses
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import migrate
 from placerank.db.pool import Database
+from placerank.demo import synthetic
 from placerank.worker.catalogue_rows import catalogue_table
 from placerank.worker.serving import Serving
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
-from placerank import synthetic
+from placerank.demo import synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

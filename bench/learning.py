@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.files.impressions import read_impressions
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.lists import ShownLists

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.features import LOG_PRICE, prices

@@ -52,7 +52,7 @@ def engine() -> Engine:
 
 def places() -> list[Place]:
     """The demo catalogue."""
-    from placerank import synthetic
+    from placerank.demo import synthetic
 
     return synthetic.places(PLACES, seed=1)
 

@@ -57,7 +57,7 @@ def demo_rows() -> list[tuple[object, ...]]:
     """Made-up places, as rows for the catalogue."""
     from dataclasses import astuple
 
-    from placerank import synthetic
+    from placerank.demo import synthetic
 
     return [astuple(place) for place in synthetic.places(DEMO_PLACES, DEMO_SEED)]
 

@@ -21,7 +21,7 @@ from tests.acceptance.harness import (
     traveller,
 )
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.files import places as places_file
 
 if TYPE_CHECKING:

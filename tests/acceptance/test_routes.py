@@ -29,7 +29,7 @@ from tests.acceptance.harness import (
     within,
 )
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import Place
 
 if TYPE_CHECKING:

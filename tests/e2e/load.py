@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from placerank import synthetic
+from placerank.demo import synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

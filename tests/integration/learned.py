@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.integration.support import opened, places, rows, shown, thread_database
 
-from placerank import synthetic
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Selection, Start
 from placerank.db.jobs import JobRepository, Outcome
 from placerank.db.learning import LearningRepository
 from placerank.db.trainings import TrainingRepository, TrainingStanding, TrainingStart
+from placerank.demo import synthetic
 from placerank.domain import NOTHING_CHOSEN, new_task_id
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
-from placerank import synthetic
 from placerank.api import bodies
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Start
 from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import AsyncDatabase, Database
+from placerank.demo import synthetic
 from placerank.domain import identity_of, new_task_id
 
 if TYPE_CHECKING:

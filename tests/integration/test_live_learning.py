@@ -14,11 +14,11 @@ from tests.integration.support import eventually, opened, places, rows, soon, st
 from tests.integration.test_workers import send
 from tests.integration.workers import Workers
 
-from placerank import synthetic
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Selection
 from placerank.db.jobs import traveller_of
 from placerank.db.trainings import TrainingRepository, TrainingStart
+from placerank.demo import synthetic
 from placerank.domain import NOTHING_CHOSEN, Place, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage

@@ -22,9 +22,9 @@ from tests.integration.learned import (
 from tests.integration.support import eventually, opened, rows, soon, value
 from tests.integration.workers import Workers, stop
 
-from placerank import synthetic
 from placerank.db.learning import LearningRepository, NewVersion, Promotion
 from placerank.db.trainings import TrainingRepository, TrainingStart
+from placerank.demo import synthetic
 from placerank.domain import Status, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from placerank import synthetic
 from placerank.cli import cli
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS, TRAVELLER_FIELDS
 from placerank.errors import PlacerankError
 from placerank.files.impressions import read_impressions

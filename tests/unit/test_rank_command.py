@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from placerank import synthetic
 from placerank.cli import cli
 from placerank.cli import rank as module
+from placerank.demo import synthetic
 from placerank.domain import TRAVELLER_FIELDS, Traveller
 from placerank.errors import PlacerankError
 from placerank.files.models import write_model

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
 
 

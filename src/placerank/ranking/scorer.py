@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import Traveller
 from placerank.ranking import boxes, rough
 from placerank.ranking.choice import PLAIN, probabilities

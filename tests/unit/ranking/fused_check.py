@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tests.unit.ranking.helpers import random_model, table
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.ranking import rough
 from placerank.ranking.fused import _kernel, fused_tops
 from placerank.ranking.prior import prior

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import Place, Traveller
 from placerank.ranking.catalogue import PlaceTable, place_values
 from placerank.ranking.features import WEIGHT_NAMES

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking import boxes, rough
 from placerank.ranking.catalogue import PlaceTable

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.ranking.helpers import random_model
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.counterfactual import (
     Estimate,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from tests.unit.ranking.helpers import random_model
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import place_values
 from placerank.ranking.errors import ModelError

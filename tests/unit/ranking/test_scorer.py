@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.ranking.helpers import PLACE, TRAVELLER, random_model, renumbered, table
 from tests.unit.ranking.test_features import valid_place_rows, valid_travellers
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS, Place, Traveller
 from placerank.ranking import boxes, rough
 from placerank.ranking import scorer as scorer_module

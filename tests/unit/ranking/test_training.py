@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.ranking.helpers import random_model, synthetic_lists, table
 
-from placerank import synthetic
+from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.metrics import evaluate
