@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from placerank.gathering import Gathering
+from placerank.network.gathering import Gathering
 
 if TYPE_CHECKING:
     import asyncio

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from placerank.gathering import Gathering
+from placerank.network.gathering import Gathering
 
 
 class Recorder(asyncio.Transport):

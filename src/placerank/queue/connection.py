@@ -9,7 +9,7 @@ import aio_pika
 import aiormq.connection
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
-from placerank.gathering import Gathering
+from placerank.network.gathering import Gathering
 
 if TYPE_CHECKING:
     from yarl import URL
