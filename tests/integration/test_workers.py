@@ -17,8 +17,8 @@ from tests.integration.broker import Vhost
 from tests.integration.support import eventually, places, rows, soon, start_of, store, value, with_places
 from tests.integration.workers import BREAKER, KILLER, Workers, stop
 
-from placerank.answers import Answer
 from placerank.cache.announcement import CHANNEL
+from placerank.cache.answers import Answer
 from placerank.cache.redis import key_of
 from placerank.db.catalogue import CatalogueRepository
 from placerank.domain import Status

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from placerank import answers
-from placerank.answers import Answer
+from placerank.cache import answers
+from placerank.cache.answers import Answer
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Problem, Status
 
 TASK = str(UUID(int=7))

@@ -10,11 +10,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from placerank import answers, errors
-from placerank.answers import Answer
+from placerank import errors
 from placerank.api import bodies, documentation, idempotency, parameters, replies
 from placerank.api.coalescer import Coalescer
 from placerank.api.preferences import preferences
+from placerank.cache import answers
+from placerank.cache.answers import Answer
 from placerank.db.inferences import Selected, Selection, Standing, Start
 from placerank.domain import Status, TaskType, identity_of, new_task_id
 from placerank.queue import topology

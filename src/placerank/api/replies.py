@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from placerank import answers
-from placerank.answers import Answer
+from placerank.cache import answers
+from placerank.cache.answers import Answer
 from placerank.domain import Status, TaskType
 
 if TYPE_CHECKING:

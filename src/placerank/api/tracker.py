@@ -7,9 +7,9 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from placerank import answers
-from placerank.answers import Answer
 from placerank.api.coalescer import Coalescer
+from placerank.cache import answers
+from placerank.cache.answers import Answer
 from placerank.db.inferences import Standing
 from placerank.domain import Status
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from placerank import answers
+from placerank.cache import answers
 from placerank.domain import PLACE_FIELDS, Problem, Status
 
 if TYPE_CHECKING:

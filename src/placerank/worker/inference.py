@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from placerank import answers
+from placerank.cache import answers
 from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import OUTAGES
 from placerank.domain import Job, Problem, Status

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from placerank import answers
+from placerank.cache import answers
 from placerank.db.pool import run
 from placerank.model_card import model_card
 from placerank.ranking.errors import ModelError

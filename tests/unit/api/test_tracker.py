@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from placerank import answers
-from placerank.answers import Answer
 from placerank.api.tracker import Tracker
+from placerank.cache import answers
+from placerank.cache.answers import Answer
 from placerank.db.inferences import Standing
 from placerank.domain import PLACE_FIELDS, Problem, Status
 
