@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from placerank import runtime
 from placerank.api.app import create_app
+from placerank.api.server import check_port, serve
 from placerank.cache.memory import MemoryCache
 from placerank.db.migrate import migrate
 from placerank.postgres.bundled import BundledPostgres
-from placerank.server import check_port, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

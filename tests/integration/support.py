@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
-from placerank.api import bodies
+from placerank.api.requests import bodies
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Start
 from placerank.db.jobs import Outcome, Shown

@@ -47,7 +47,7 @@ def test_every_revision_of_the_schema_is_plain_sql() -> None:
 
 def test_what_the_api_is_made_of_is_loaded_without_torch_and_celery() -> None:
     code = (
-        "import sys, placerank.api.app, placerank.runtime, placerank.server, placerank.cli;"
+        "import sys, placerank.api.app, placerank.runtime, placerank.api.server, placerank.cli;"
         "print(*(sys.modules.keys() & {'torch','numpy','pandas','sklearn','celery','kombu','sqlalchemy','alembic'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

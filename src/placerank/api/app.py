@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from placerank import __version__
-from placerank.api import access, content, health, inference, metering, problems, registry, train
 from placerank.api.backlog import Backlog
-from placerank.api.express import Express
-from placerank.api.limits import ConcurrencyLimit, Slots
-from placerank.api.observed import Observed
+from placerank.api.middleware import access, metering
+from placerank.api.middleware.express import Express
+from placerank.api.middleware.limits import ConcurrencyLimit, Slots
+from placerank.api.middleware.observed import Observed
+from placerank.api.replies import problems
+from placerank.api.routes import content, health, inference, registry, train
 from placerank.api.tracker import Tracker
 from placerank.db.content import ContentRepository
 from placerank.db.inferences import InferenceRepository

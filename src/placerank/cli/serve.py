@@ -63,8 +63,8 @@ def api(host: str | None, port: int | None) -> None:
     """The HTTP API."""
     settings = _settings("api", host, port)
     from placerank.api.app import create_app
+    from placerank.api.server import serve
     from placerank.runtime import api_runtime
-    from placerank.server import serve
 
     app = create_app(api_runtime(settings))
     listening = settings.api.host, settings.api.port

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from placerank.api.bodies import TravellerBody
+from placerank.api.requests.bodies import TravellerBody
 from placerank.domain import TRAVELLER_FIELDS, Traveller
 from placerank.files.lines import BrokenFileError, Lines, is_utf8
 from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, delimited_rows, format_of

@@ -9,7 +9,7 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
-from placerank.api import bodies
+from placerank.api.requests import bodies
 from placerank.errors import BodyTooLarge, MalformedBody
 
 TRIP: dict[str, Any] = {

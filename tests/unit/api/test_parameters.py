@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from placerank.api import parameters
+from placerank.api.requests import parameters
 
 TASK = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from placerank.api.preferences import LONGEST_WAIT_S, Preferences, preferences
+from placerank.api.requests.preferences import LONGEST_WAIT_S, Preferences, preferences
 
 
 @pytest.mark.parametrize(

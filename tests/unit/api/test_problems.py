@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
 from placerank import errors
-from placerank.api import bodies, problems
+from placerank.api.replies import problems
+from placerank.api.requests import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from fastapi.exceptions import RequestValidationError
 
-from placerank.api.preferences import LONGEST_WAIT_S
+from placerank.api.requests.preferences import LONGEST_WAIT_S
 from placerank.telemetry import logs
 
 if TYPE_CHECKING:

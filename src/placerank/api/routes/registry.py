@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from placerank.api import bodies, documentation, replies
-from placerank.api.content import Paged
+from placerank.api.replies import documentation
+from placerank.api.replies import rendered as replies
+from placerank.api.requests import bodies
+from placerank.api.routes.content import Paged
 from placerank.db import models
 from placerank.db.content import Page
 

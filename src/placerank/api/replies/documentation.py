@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from placerank.api import bodies, parameters
-from placerank.api.problems import MEDIA_TYPE
+from placerank.api.replies.problems import MEDIA_TYPE
+from placerank.api.requests import bodies, parameters
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Status, TaskType
 
 _PROBLEM: Final = {

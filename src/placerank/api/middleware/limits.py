@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from placerank.api import problems
+from placerank.api.replies import problems
 from placerank.errors import Overloaded
 
 if TYPE_CHECKING:

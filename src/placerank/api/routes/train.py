@@ -13,8 +13,10 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from placerank import errors
-from placerank.api import bodies, documentation, idempotency, parameters, replies
-from placerank.api.preferences import LONGEST_WAIT_S, preferences
+from placerank.api.replies import documentation
+from placerank.api.replies import rendered as replies
+from placerank.api.requests import bodies, idempotency, parameters
+from placerank.api.requests.preferences import LONGEST_WAIT_S, preferences
 from placerank.db.trainings import TrainingStanding, TrainingStart
 from placerank.domain import TaskType, new_task_id
 from placerank.queue import topology

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from placerank.api import bodies
+from placerank.api.requests import bodies
 from placerank.errors import RequestError
 
 if TYPE_CHECKING:

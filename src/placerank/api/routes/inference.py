@@ -11,9 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from placerank import errors
-from placerank.api import bodies, documentation, idempotency, parameters, replies
 from placerank.api.coalescer import Coalescer
-from placerank.api.preferences import preferences
+from placerank.api.replies import documentation
+from placerank.api.replies import rendered as replies
+from placerank.api.requests import bodies, idempotency, parameters
+from placerank.api.requests.preferences import preferences
 from placerank.cache import answers
 from placerank.cache.answers import Answer
 from placerank.db.inferences import Selected, Selection, Standing, Start

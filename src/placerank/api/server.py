@@ -108,7 +108,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
 
 def _protocol() -> Any:
     try:
-        from placerank.http_protocol import GatheringProtocol
+        from placerank.api.protocol import GatheringProtocol
     except ModuleNotFoundError:
         # Without httptools, which not every system has: uvicorn's own choice.
         return "auto"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from placerank.api.preferences import Preferences
+    from placerank.api.requests.preferences import Preferences
     from placerank.db.inferences import Standing
 
 JSON = "application/json"

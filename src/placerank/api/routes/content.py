@@ -13,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from placerank import errors
-from placerank.api import bodies, documentation, replies
+from placerank.api.replies import documentation
+from placerank.api.replies import rendered as replies
+from placerank.api.requests import bodies
 from placerank.db import models
 from placerank.db.content import Page
 from placerank.domain import PLACE_FIELDS

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
-from placerank.api import documentation, replies
+from placerank.api.replies import documentation
+from placerank.api.replies import rendered as replies
 from placerank.db.schema import HEAD
 from placerank.errors import DatabaseUnavailable
 

@@ -14,7 +14,8 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from placerank.api import metering, problems
+from placerank.api.middleware import metering
+from placerank.api.replies import problems
 from placerank.errors import RequestError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from placerank.api.access import Check
-    from placerank.api.limits import Slots
+    from placerank.api.middleware.access import Check
+    from placerank.api.middleware.limits import Slots
 
 _PARAMETER = "/{task_id}"
 
