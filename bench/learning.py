@@ -18,11 +18,11 @@ import numpy as np
 from placerank.demo import synthetic
 from placerank.files.impressions import read_impressions
 from placerank.ranking.catalogue import place_values
+from placerank.ranking.judging.metrics import evaluate, judge
+from placerank.ranking.learning.objective import CANDIDATES
+from placerank.ranking.learning.training import fit, fit_candidate
 from placerank.ranking.lists import ShownLists
-from placerank.ranking.metrics import evaluate, judge
-from placerank.ranking.objective import CANDIDATES
 from placerank.ranking.prior import prior
-from placerank.ranking.training import fit, fit_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,13 +12,13 @@ from bench.plain.tables import places, traveller_of
 
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placerank.domain import Traveller
-    from placerank.ranking.scorer import Ranking
+    from placerank.ranking.scoring.scorer import Ranking
 
 _BATCH = 64
 

@@ -28,7 +28,7 @@ from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.features import LOG_PRICE, prices
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

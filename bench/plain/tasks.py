@@ -12,7 +12,7 @@ from celery import Celery
 from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
-    from placerank.ranking.scorer import Scorer
+    from placerank.ranking.scoring.scorer import Scorer
 
 app = Celery("plain", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BACKEND_URL"])
 app.conf.task_default_queue = "plain"
@@ -26,7 +26,7 @@ def scorer() -> Scorer:
 
     from placerank.ranking.catalogue import PlaceTable
     from placerank.ranking.prior import prior
-    from placerank.ranking.scorer import Scorer
+    from placerank.ranking.scoring.scorer import Scorer
 
     torch.set_num_threads(1)
     return Scorer(prior(), PlaceTable.from_places(1, places()))

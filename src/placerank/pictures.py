@@ -12,7 +12,7 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 
 from placerank.errors import PlacerankError
-from placerank.ranking.metrics import chosen_rows, judge_order, reliability
+from placerank.ranking.judging.metrics import chosen_rows, judge_order, reliability
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ from placerank.queue.publisher import AmqpPublisher
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 from placerank.rollout.canary import Rules
 from placerank.rollout.desk import CanaryRepository
 from placerank.rollout.watch import CanaryWatch

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from placerank.domain import Traveller
-    from placerank.ranking.scorer import Ranking, Scorer
+    from placerank.ranking.scoring.scorer import Ranking, Scorer
 
 #: A traveller of this name ends the worker that scores it, as a crash in native code would.
 KILLER = "ends its worker"
@@ -82,7 +82,7 @@ def _work(queue: str, environment: Mapping[str, str], log: str) -> None:
 
 
 def _harden_scorer() -> None:
-    from placerank.ranking.scorer import Scorer
+    from placerank.ranking.scoring.scorer import Scorer
 
     rank = Scorer.rank
 

@@ -21,7 +21,7 @@ from placerank.errors import PlacerankError
 from placerank.files.impressions import read_impressions
 from placerank.files.models import read_model
 from placerank.ranking.catalogue import PlaceTable
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,5 +182,7 @@ def test_processes_never_load_what_draws() -> None:
 
 
 def test_learning_from_files_needs_no_torch() -> None:
-    code = "import sys, placerank.ranking.training, placerank.files.impressions; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, placerank.ranking.learning.training, placerank.files.impressions; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

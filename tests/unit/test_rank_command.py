@@ -19,7 +19,7 @@ from placerank.files.places import write_places
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -86,7 +86,7 @@ def _train(places: Path, impressions: Path, out: Path, seed: int) -> None:
     from placerank.files.impressions import read_impressions
     from placerank.files.models import write_model
     from placerank.ranking.errors import ModelError, NotEnoughData
-    from placerank.ranking.training import learn
+    from placerank.ranking.learning.training import learn
 
     _places(places)
     read = read_impressions(impressions)
@@ -109,8 +109,8 @@ def _train(places: Path, impressions: Path, out: Path, seed: int) -> None:
 
 
 def _judged(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, Any]:
-    from placerank.ranking.bootstrap import metric_intervals
-    from placerank.ranking.metrics import judge
+    from placerank.ranking.judging.bootstrap import metric_intervals
+    from placerank.ranking.judging.metrics import judge
 
     return {**judge(rows, nothing, lists), "intervals": metric_intervals(rows, nothing, lists, seed=0)}
 

@@ -77,7 +77,7 @@ def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
     """Register a model that `placerank train` has written; the first version of all serves everyone."""
     from placerank.db.learning import NewVersion
     from placerank.files.models import read_model
-    from placerank.model_card import model_card
+    from placerank.ranking.judging.card import model_card
 
     model = read_model(folder)
     version = NewVersion(model.kind, model.digest, model.to_artifact(), dict(model.metrics), model_card(model, {}))

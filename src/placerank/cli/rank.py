@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from placerank.files.rows import RowProblem
     from placerank.ranking.catalogue import PlaceTable
     from placerank.ranking.model import Model
-    from placerank.ranking.scorer import Ranking
+    from placerank.ranking.scoring.scorer import Ranking
 
     Answers = Iterator[list[Ranking]]
 
@@ -65,7 +65,7 @@ def _ranked(model: Model, table: PlaceTable, travellers: Sequence[Traveller], li
     """Rankings in the order of the travellers, batch by batch; never more than a few batches wait to be written."""
     import torch
 
-    from placerank.ranking.scorer import Scorer
+    from placerank.ranking.scoring.scorer import Scorer
 
     scorer = Scorer(model, table)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from placerank.errors import PlacerankError
-from placerank.model_card import model_card
 from placerank.ranking.errors import ModelError
+from placerank.ranking.judging.card import model_card
 from placerank.ranking.model import Model
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import numpy as np
 from placerank import __version__
 from placerank.db.learning import Dataset
 from placerank.domain import PLACE_FIELDS, started_at
+from placerank.ranking.learning.training import train
 from placerank.ranking.lists import ShownLists
-from placerank.ranking.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placerank.db.learning import AnsweredList
-    from placerank.ranking.training import Trained
+    from placerank.ranking.learning.training import Trained
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from placerank.ranking.counterfactual import Estimate, doubly_robust, first_places, ips, self_normalised
+from placerank.ranking.judging.counterfactual import Estimate, doubly_robust, first_places, ips, self_normalised
+from placerank.ranking.learning.training import split
 from placerank.ranking.lists import choice_probabilities, list_utilities
-from placerank.ranking.scorer import Scorer
-from placerank.ranking.training import split
+from placerank.ranking.scoring.scorer import Scorer
 from placerank.rollout.canary import Expected
 from placerank.worker.datasets import shown_lists
 

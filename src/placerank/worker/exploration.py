@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placerank.domain import Traveller
-    from placerank.ranking.scorer import Ranking, Scorer
+    from placerank.ranking.scoring.scorer import Ranking, Scorer
 
 DEPTH: Final = 3
 

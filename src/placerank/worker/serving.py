@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from placerank.cache import answers
 from placerank.db.pool import run
-from placerank.model_card import model_card
 from placerank.ranking.errors import ModelError
+from placerank.ranking.judging.card import model_card
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring.scorer import Scorer
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
 from placerank.worker.catalogue_rows import read_table
 from placerank.worker.inference import Stopping

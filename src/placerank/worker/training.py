@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from placerank.db.learning import NewVersion, Promotion
 from placerank.db.pool import OUTAGES
 from placerank.domain import Problem
-from placerank.model_card import model_card
-from placerank.ranking.bootstrap import metric_intervals
 from placerank.ranking.errors import ModelError, NotEnoughData
-from placerank.ranking.gate import decide
+from placerank.ranking.judging.bootstrap import metric_intervals
+from placerank.ranking.judging.card import model_card
+from placerank.ranking.judging.gate import decide
 from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from placerank.db.learning import AnsweredList, Dataset, LearningRepository
     from placerank.ranking.catalogue import PlaceTable
-    from placerank.ranking.gate import Decision
-    from placerank.ranking.training import Trained
+    from placerank.ranking.judging.gate import Decision
+    from placerank.ranking.learning.training import Trained
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import torch
 from tests.unit.ranking.helpers import random_model, table
 
 from placerank.demo import synthetic
-from placerank.ranking import rough
-from placerank.ranking.fused import _kernel, fused_tops
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring import rough
+from placerank.ranking.scoring.fused import _kernel, fused_tops
+from placerank.ranking.scoring.scorer import Scorer
 
 SIZES = (1, 210, rough.SMALL + 1, rough.SMALL + 3 * rough.MEDIUM_BLOCK + 5)
 

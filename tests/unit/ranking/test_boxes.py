@@ -9,10 +9,10 @@ import pytest
 
 from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
-from placerank.ranking import boxes, rough
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
+from placerank.ranking.scoring import boxes, rough
+from placerank.ranking.scoring.scorer import Scorer
 
 PLACES = 100_000
 

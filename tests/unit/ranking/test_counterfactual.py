@@ -10,7 +10,7 @@ from tests.unit.ranking.helpers import random_model
 
 from placerank.demo import synthetic
 from placerank.ranking.catalogue import place_values
-from placerank.ranking.counterfactual import (
+from placerank.ranking.judging.counterfactual import (
     Estimate,
     Logged,
     doubly_robust,

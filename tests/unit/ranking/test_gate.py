@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tests.unit.ranking.helpers import random_model, synthetic_lists
 
-from placerank.ranking.gate import Decision, decide
+from placerank.ranking.judging.gate import Decision, decide
+from placerank.ranking.learning.training import fit
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.ranking.training import fit
 
 if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists

@@ -8,8 +8,8 @@ from tests.unit.ranking.helpers import PLACE, TRAVELLER, synthetic_lists
 
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.catalogue import place_values
+from placerank.ranking.judging.metrics import area_under_curve, calibration_error, evaluate
 from placerank.ranking.lists import ShownLists
-from placerank.ranking.metrics import area_under_curve, calibration_error, evaluate
 from placerank.ranking.prior import prior
 
 

@@ -12,8 +12,6 @@ from tests.unit.ranking.test_features import valid_place_rows, valid_travellers
 
 from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS, Place, Traveller
-from placerank.ranking import boxes, rough
-from placerank.ranking import scorer as scorer_module
 from placerank.ranking.catalogue import PlaceTable
 from placerank.ranking.choice import PLAIN, Mixture
 from placerank.ranking.errors import ModelError
@@ -21,7 +19,9 @@ from placerank.ranking.features import WEIGHT_NAMES
 from placerank.ranking.lists import ShownLists, choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Ranking, Scorer
+from placerank.ranking.scoring import boxes, rough
+from placerank.ranking.scoring import scorer as scorer_module
+from placerank.ranking.scoring.scorer import Ranking, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,13 +11,13 @@ from tests.unit.ranking.helpers import random_model, synthetic_lists, table
 from placerank.demo import synthetic
 from placerank.domain import PLACE_FIELDS
 from placerank.ranking.errors import NotEnoughData
-from placerank.ranking.metrics import evaluate
-from placerank.ranking.minimise import minimise
+from placerank.ranking.judging.metrics import evaluate
+from placerank.ranking.learning.minimise import minimise
+from placerank.ranking.learning.objective import CANDIDATES, Candidate, Objective
+from placerank.ranking.learning.training import fit, split, train
 from placerank.ranking.model import Model
-from placerank.ranking.objective import CANDIDATES, Candidate, Objective
 from placerank.ranking.prior import prior
-from placerank.ranking.scorer import Scorer
-from placerank.ranking.training import fit, split, train
+from placerank.ranking.scoring.scorer import Scorer
 
 LISTS = synthetic_lists(600, seed=11)
 

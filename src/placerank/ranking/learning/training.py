@@ -15,11 +15,11 @@ import numpy as np
 
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.features import WEIGHT_NAMES
+from placerank.ranking.judging.metrics import evaluate, judge, losses_of
+from placerank.ranking.learning.minimise import minimise
+from placerank.ranking.learning.objective import CANDIDATES, Objective
 from placerank.ranking.lists import ShownLists, choice_probabilities
-from placerank.ranking.metrics import evaluate, judge, losses_of
-from placerank.ranking.minimise import minimise
 from placerank.ranking.model import GREATEST_WEIGHT, Model
-from placerank.ranking.objective import CANDIDATES, Objective
 from placerank.ranking.prior import prior
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from placerank.ranking.objective import Candidate
+    from placerank.ranking.learning.objective import Candidate
 
 __all__ = ["Fitted", "ShownLists", "Trained", "fit", "fit_candidate", "learn", "split", "train"]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from placerank.ranking.buffers import Buffers
 from placerank.ranking.features import LOG_PRICE, log_money
-from placerank.ranking.rough import TILE_SCORES, reached
+from placerank.ranking.scoring.buffers import Buffers
+from placerank.ranking.scoring.rough import TILE_SCORES, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

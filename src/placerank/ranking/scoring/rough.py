@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from placerank.ranking.buffers import Buffers
 from placerank.ranking.features import LOG_PRICE
+from placerank.ranking.scoring.buffers import Buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,7 @@ class RoughCatalogue:
     def tops(self, tastes: RoughTastes) -> torch.Tensor:
         """The greatest score of every block, [B, blocks], were nothing over the budget."""
         if self.columns.is_cuda:
-            from placerank.ranking.fused import fused_tops
+            from placerank.ranking.scoring.fused import fused_tops
 
             return fused_tops(self.columns, self.block, tastes.weights)
         batch, rows = len(tastes.weights), self.columns.shape[1]

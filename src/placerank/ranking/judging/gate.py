@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from placerank.ranking.bootstrap import mean_interval
-from placerank.ranking.metrics import evaluate, list_areas, list_losses
+from placerank.ranking.judging.bootstrap import mean_interval
+from placerank.ranking.judging.metrics import evaluate, list_areas, list_losses
 
 if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists

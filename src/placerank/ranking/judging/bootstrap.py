@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from placerank.ranking.metrics import judge_order
+from placerank.ranking.judging.metrics import judge_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

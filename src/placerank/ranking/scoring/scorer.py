@@ -17,10 +17,10 @@ import torch
 
 from placerank.demo import synthetic
 from placerank.domain import Traveller
-from placerank.ranking import boxes, rough
 from placerank.ranking.choice import PLAIN, probabilities
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import LOG_PRICE, place_features, prices
+from placerank.ranking.scoring import boxes, rough
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
