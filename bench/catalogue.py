@@ -21,8 +21,8 @@ from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import migrate
 from placerank.db.pool import Database
 from placerank.demo import synthetic
-from placerank.worker.catalogue_rows import catalogue_table
-from placerank.worker.serving import Serving
+from placerank.worker.inference.catalogue_rows import catalogue_table
+from placerank.worker.inference.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

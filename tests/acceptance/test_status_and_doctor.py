@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.harness import PLACERANK, clean_environment, command, eventually
 from tests.integration.support import start_of, store, thread_database
 
-from placerank.worker.serving import ensure_first_model
+from placerank.worker.inference.serving import ensure_first_model
 
 if TYPE_CHECKING:
     from pathlib import Path

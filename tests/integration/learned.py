@@ -19,9 +19,9 @@ from placerank.demo import synthetic
 from placerank.domain import NOTHING_CHOSEN, new_task_id
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.worker.catalogue_rows import catalogue_table
-from placerank.worker.serving import ensure_first_model
-from placerank.worker.training import TrainingRun
+from placerank.worker.inference.catalogue_rows import catalogue_table
+from placerank.worker.inference.serving import ensure_first_model
+from placerank.worker.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from placerank.domain import Problem
 from placerank.rollout.canary import Action, Expected, Rules
 from placerank.rollout.desk import CanaryRepository
 from placerank.rollout.watch import CanaryWatch
-from placerank.worker.serving import ensure_first_model
+from placerank.worker.inference.serving import ensure_first_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from placerank.cli import cli
 from placerank.db.learning import LearningRepository, NewVersion, Promotion
 from placerank.db.models import ModelRepository
 from placerank.errors import NotFound, PlacerankError, ShareConflict
-from placerank.worker.serving import ensure_first_model
+from placerank.worker.inference.serving import ensure_first_model
 
 if TYPE_CHECKING:
     from pathlib import Path

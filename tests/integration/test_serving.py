@@ -13,9 +13,9 @@ from tests.integration.support import eventually, places, thread_database
 from placerank.db.catalogue import CatalogueRepository
 from placerank.domain import Place
 from placerank.ranking.catalogue import PlaceTable
-from placerank.worker import catalogue_rows
-from placerank.worker.catalogue_rows import catalogue_table
-from placerank.worker.serving import Serving
+from placerank.worker.inference import catalogue_rows
+from placerank.worker.inference.catalogue_rows import catalogue_table
+from placerank.worker.inference.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,8 +30,8 @@ from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
-from placerank.worker.datasets import dataset_of
-from placerank.worker.inference import Stopping, TooManyAttempts
+from placerank.worker.inference.batch import Stopping, TooManyAttempts
+from placerank.worker.training.datasets import dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

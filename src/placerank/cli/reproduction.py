@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def reproduce_version(version: str, data_dir: Path | None) -> None:
     """Train a version again from its recorded dataset; raises ``PlacerankError`` where that cannot be or differs."""
     from placerank.db.learning import LearningRepository
-    from placerank.worker.datasets import environment, learn_from
+    from placerank.worker.training.datasets import environment, learn_from
 
     with opened_database(data_dir) as database:
         learning = LearningRepository(database)

@@ -24,15 +24,15 @@ from placerank.queue import topology
 from placerank.queue.celery_app import make_app
 from placerank.telemetry.metrics import TASKS_HELD
 from placerank.worker.batcher import MicroBatcher
-from placerank.worker.catalogue_rows import catalogue_table
 from placerank.worker.consumer import Beat, Waker
 from placerank.worker.dead_letters import DeadLetters
-from placerank.worker.exploration import Explorer
 from placerank.worker.heartbeat import Heartbeat
-from placerank.worker.inference import Delivery, InferenceBatch
-from placerank.worker.serving import Serving, ensure_first_model
+from placerank.worker.inference.batch import Delivery, InferenceBatch
+from placerank.worker.inference.catalogue_rows import catalogue_table
+from placerank.worker.inference.exploration import Explorer
+from placerank.worker.inference.serving import Serving, ensure_first_model
 from placerank.worker.tasks import add_inference_task, add_training_task
-from placerank.worker.training import TrainingRun
+from placerank.worker.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable

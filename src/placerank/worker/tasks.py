@@ -14,7 +14,7 @@ from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.telemetry import logs, tracing
 from placerank.worker.consumer import Request
-from placerank.worker.inference import Delivery, Stopping, TooManyAttempts
+from placerank.worker.inference.batch import Delivery, Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from placerank.queue.topology import WorkQueue
     from placerank.worker.batcher import MicroBatcher
     from placerank.worker.dead_letters import DeadLetters
-    from placerank.worker.inference import InferenceBatch
-    from placerank.worker.training import TrainingRun
+    from placerank.worker.inference.batch import InferenceBatch
+    from placerank.worker.training.run import TrainingRun
 
 log = logging.getLogger(__name__)
 

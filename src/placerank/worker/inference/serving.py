@@ -19,8 +19,8 @@ from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.ranking.scoring.scorer import Scorer
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
-from placerank.worker.catalogue_rows import read_table
-from placerank.worker.inference import Stopping
+from placerank.worker.inference.batch import Stopping
+from placerank.worker.inference.catalogue_rows import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from placerank.ranking.learning.training import split
 from placerank.ranking.lists import choice_probabilities, list_utilities
 from placerank.ranking.scoring.scorer import Scorer
 from placerank.rollout.canary import Expected
-from placerank.worker.datasets import shown_lists
+from placerank.worker.training.datasets import shown_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

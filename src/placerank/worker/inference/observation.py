@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from placerank.db.jobs import Outcome
     from placerank.domain import Job
-    from placerank.worker.inference import Delivery
+    from placerank.worker.inference.batch import Delivery
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import OUTAGES
 from placerank.domain import Job, Problem, Status
 from placerank.telemetry.metrics import RETRIED, SCORING_DURATION
-from placerank.worker.observation import Observation, phase
+from placerank.worker.inference.observation import Observation, phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from placerank.cache.ports import WorkerCache
     from placerank.db.jobs import JobRepository
-    from placerank.worker.exploration import Explorer, Order
-    from placerank.worker.serving import ServedModel, Serving, Snapshot
+    from placerank.worker.inference.exploration import Explorer, Order
+    from placerank.worker.inference.serving import ServedModel, Serving, Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.telemetry.metrics import TRAINING_DURATION, TRAINING_PROGRESS
-from placerank.worker.datasets import dataset_of, learn_from
-from placerank.worker.expectations import expected_scores, explored_figures
-from placerank.worker.inference import Stopping, TooManyAttempts
+from placerank.worker.inference.batch import Stopping, TooManyAttempts
+from placerank.worker.training.datasets import dataset_of, learn_from
+from placerank.worker.training.expectations import expected_scores, explored_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
