@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from placerank.cli import cli
-from placerank.cli import rank as module
+from placerank.cli.learning import rank as module
 from placerank.demo import synthetic
 from placerank.domain import TRAVELLER_FIELDS, Traveller
 from placerank.errors import PlacerankError

@@ -43,7 +43,7 @@ def train(
     The candidates are judged on travellers that they have not seen; the one that is chosen is fitted again on all.
     """
     if reproduce is not None:
-        from placerank.cli.reproduction import reproduce_version
+        from placerank.cli.learning.reproduction import reproduce_version
 
         reproduce_version(reproduce, data_dir)
         return
@@ -146,7 +146,7 @@ def _places(path: Path) -> list[Place]:
 
 def _plot(path: Path, rows: NDArray[np.float64], lists: ShownLists) -> None:
     try:
-        from placerank.pictures import write_picture
+        from placerank.cli.learning.pictures import write_picture
     except ModuleNotFoundError as error:
         raise PlacerankError(f"{error.name} is missing: install placerank[pictures].") from None
     write_picture(path, rows, lists)
