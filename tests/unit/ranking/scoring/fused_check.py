@@ -1,6 +1,6 @@
 """Compares the GPU's kernel with a plain float64 scoring, or only compiles it.
 
-``python -m tests.unit.ranking.fused_check cpu|cuda|compile``
+``python -m tests.unit.ranking.scoring.fused_check cpu|cuda|compile``
 """
 
 from __future__ import annotations

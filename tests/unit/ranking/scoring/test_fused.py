@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[4]
 _without_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="torch came without Triton, as its CPU builds do"
 )
@@ -19,7 +19,7 @@ _without_triton = pytest.mark.skipif(
 
 def _check(device: str, environment: dict[str, str]) -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "tests.unit.ranking.fused_check", device],
+        [sys.executable, "-m", "tests.unit.ranking.scoring.fused_check", device],
         cwd=_ROOT,
         env={**os.environ, **environment},
         capture_output=True,
