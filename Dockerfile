@@ -1,13 +1,13 @@
 # The images of placerank: `make images`, or `docker build --target api|worker .`
 #
-# Layers from what seldom changes to what often does: system, dependencies, code. A change of code builds and ships the
-# last layer only. Nothing here needs BuildKit: any builder of Dockerfiles will do.
+# The layers are ordered by how often they change: system, dependencies, code. A change of code builds and ships only
+# the last layer. BuildKit is not needed.
 
 FROM python:3.13-slim AS base
 
-# The system that both images run on, without what only builds and installs need. It is copied into an empty image,
-# because what is removed in a layer still takes its space in the layer below. No program in it raises its rights, and
-# Python's own modules are compiled: the root file system is read only, so that each start would compile them again.
+# The system of both images, without the files that only builds and installs need. It is copied into an empty image,
+# because files that a layer removes still take space in the layer below. No program keeps a setuid or setgid bit.
+# Python's own modules are compiled here: the root file system is read-only, so each start would compile them again.
 FROM base AS system
 RUN set -eu; \
     stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
@@ -21,7 +21,7 @@ RUN set -eu; \
     echo 'placerank:x:10001:' >>/etc/group; \
     python -m compileall -q -j 0 "$stdlib"
 
-# What installs: in an environment of its own, which no image gets.
+# The tools that install packages, in an environment that no image gets.
 FROM base AS build
 WORKDIR /build
 COPY requirements/uv.txt requirements/build.txt requirements/
@@ -38,7 +38,7 @@ FROM build AS api-dependencies
 COPY requirements/api.txt requirements/
 RUN uv pip install --require-hashes -r requirements/api.txt && rm -f /opt/venv/.lock
 
-# The code as it lies in /opt/venv, and nothing else.
+# Only our package, installed for /opt/venv.
 FROM build AS package
 RUN python -m venv --without-pip /build/venv \
     && uv pip install --python /build/venv --require-hashes -r requirements/build.txt
@@ -49,7 +49,8 @@ RUN VIRTUAL_ENV=/build/venv uv build --wheel --no-build-isolation --out-dir dist
 
 FROM scratch AS runtime
 COPY --from=system / /
-# Python's bytecode is in the image; its root may be read only. What writes files (torch's caches) finds HOME in /tmp.
+# Python's bytecode is in the image, and the root file system may be read-only. HOME is /tmp for files such as torch's
+# caches.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     HOME=/tmp \
@@ -72,13 +73,13 @@ LABEL org.opencontainers.image.title="placerank api" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
-# For `skaffold dev`: the same, from a writable copy of the code that starts again when a file of it changes.
+# For `skaffold dev`: it runs a writable copy of the code, and restarts when a file of the copy changes.
 FROM api AS api-dev
 COPY tools/reload.py /opt/reload.py
 ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
 
-# All with hashes first; then torch, by version alone because its build, and with it the hash, is the reader's choice,
-# finds everything there that it shares with them.
+# First the packages with hashes, among them the dependencies that torch shares with them. Then torch, pinned by version
+# only: TORCH_INDEX selects its build, and so its hash.
 FROM build AS worker-dependencies
 COPY requirements/worker.txt requirements/
 RUN uv pip install --require-hashes -r requirements/worker.txt
@@ -101,5 +102,5 @@ FROM worker AS worker-dev
 COPY tools/reload.py /opt/reload.py
 ENTRYPOINT ["python", "/opt/reload.py", "/tmp/code", "placerank"]
 
-# Without a target: the API.
+# The default target is the API.
 FROM api

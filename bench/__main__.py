@@ -1,4 +1,4 @@
-"""All benchmarks in one run, on the same services: ``make bench``. Each is also a command of its own."""
+"""All benchmarks in one run, on the same services: ``make bench``. Each is also a separate command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench import catalogue, closed_loop, compare, embedded_start, growth, pictu
 
 
 def main() -> int:
-    """Runs all; 1 when one of them saw a wrong reply."""
+    """Runs all benchmarks; returns 1 if one of them found an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--travellers", default="1,8,64,300,1000", help="how many at once")
+    parser.add_argument("--travellers", default="1,8,64,300,1000", help="concurrent travellers")
     parser.add_argument("--modes", default="poll,wait,call")
-    parser.add_argument("--rows", default="1000000", help="inferences to add for the growth")
+    parser.add_argument("--rows", default="1000000", help="inferences that the growth benchmark adds")
     options = parser.parse_args()
     with ExitStack() as stack:
         state = closed_loop.STATE
@@ -29,11 +29,11 @@ def main() -> int:
             start_up.main(with_state),
             closed_loop.main(["--travellers", options.travellers, "--modes", options.modes, *with_state]),
             compare.main(with_state),
-            # The last one: what it adds stays.
+            # After the other loads: the rows that it adds stay in the database.
             growth.main(["--rows", options.rows, *with_state]),
             embedded_start.main(with_state),
         ]
-    # Alone on the machine: they measure what it can do. What torch compiles it compiles with a C++ compiler.
+    # After the services have ended: these measure the machine itself. torch.compile needs a C++ compiler.
     compiled = ["--compile"] if shutil.which("c++") else []
     failed += [scoring.main(compiled), catalogue.main([])]
     pictures.main()

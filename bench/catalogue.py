@@ -1,6 +1,6 @@
-"""A catalogue of a million places through a real PostgreSQL: put in, loaded by a worker, changed while it serves.
+"""A catalogue of a million places in a real PostgreSQL: imported, loaded by a worker, changed while the worker serves.
 
-While the changed catalogue loads, travellers go on being ranked on the old one; the slowest of them is told.
+While the changed catalogue loads, the worker ranks travellers on the old one. The slowest ranking is reported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _K: Final = 10
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--places", type=int, default=1_000_000, help="how many")
+    parser.add_argument("--places", type=int, default=1_000_000, help="how many places")
     parser.add_argument("--json", type=Path, default=OUT / "catalogue.json", help="where to write the numbers")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""Travellers on raw sockets: a closed-loop HTTP/1.1 client that costs little, so that the server has the machine.
+"""A closed-loop HTTP/1.1 client on raw sockets. It uses little CPU, so that most of the machine is left to the server.
 
-A traveller asks for places, polls until they are there (or waits in the one call), reads them, chooses the first one,
-and begins anew. It speaks just the HTTP that the API speaks: a length in every reply, no chunks.
+A traveller starts a request, polls until it has finished (or waits in the same call), reads the places, chooses the
+first one, and starts again. Replies must have a Content-Length; chunked replies are not supported.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _AFTER_ERROR_S: Final = 0.1
 
 
 class LoopFailed(Exception):
-    """A loop that did not come to its end; the message is the kind of failure."""
+    """A loop that failed; the message is the kind of failure."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What travellers have seen. Times are seconds."""
+    """Counts and times of all travellers, in seconds."""
 
     started: int = 0
     loops: int = 0
@@ -43,7 +43,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
     def begin_window(self) -> None:
-        """Forget the times so far; the counts stay, for the reckoning at the end."""
+        """Forget the times so far. The counts stay: they are compared with the database at the end."""
         self.answers_s.clear()
         for times in self.calls_s.values():
             times.clear()
@@ -51,26 +51,26 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to ask, and how: ``poll_s`` between two looks, or ``wait`` for the places in the first call."""
+    """The server, and how to ask: poll every ``poll_s`` seconds, or ``wait`` for the places in the first call."""
 
     host: str
     port: int
     poll_s: float
     wait: bool = False
     new_connections: bool = False
-    #: The loop is the first call alone, to this path: for servers that know no other.
+    #: A loop is the first call only, to ``path``: for servers without the other routes.
     once: bool = False
     path: str = "/inference/start"
 
     @classmethod
     def of(cls, url: str, **how: Any) -> Target:
-        """The target behind a plain ``http://host:port``; ``how`` are the other fields."""
+        """The target at ``http://host:port``; ``how`` sets the other fields."""
         parts = urlsplit(url)
         return cls(parts.hostname or "127.0.0.1", parts.port or 80, **how)
 
     @property
     def mode(self) -> str:
-        """What a loop is: one call, a wait and a choice, or the four calls."""
+        """The kind of loop: ``call`` (one call), ``wait`` (a waiting start and a choice) or ``poll`` (four calls)."""
         return "call" if self.once else "wait" if self.wait else "poll"
 
     def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
@@ -83,7 +83,7 @@ class Target:
 
 
 class Wire(asyncio.Protocol):
-    """One connection with one request under way at most."""
+    """One connection with at most one request in flight."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -100,13 +100,13 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits for a reply."""
+        """Fail the request that waits for a reply."""
         self._transport = None
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(exc or ConnectionResetError())
 
     def data_received(self, data: bytes) -> None:
-        """Hand over the reply once all of it is there."""
+        """Set the result of the request when its reply is complete."""
         received = self._received = self._received + data if self._received else data
         end = received.find(b"\r\n\r\n")
         if end < 0 or self._reply is None or self._reply.done():
@@ -119,7 +119,7 @@ class Wire(asyncio.Protocol):
             self._reply.set_result((int(received[9:12]), received[end + 4 :]))
 
     def send(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
-        """Send a request; the future gets status and body."""
+        """Send a request; returns a future of (status, body)."""
         self._reply = asyncio.get_running_loop().create_future()
         if self._transport is None:
             self._reply.set_exception(ConnectionResetError())
@@ -139,7 +139,7 @@ def _content_length(head: bytes) -> int | None:
 
 
 class Traveller:
-    """One of those who ask: a connection of their own, and loop after loop until told to stop."""
+    """One traveller: its own connection, and one loop after the other until it is stopped."""
 
     def __init__(self, target: Target, bodies: Sequence[bytes], tally: Tally) -> None:
         prefer = f"Prefer: wait={PATIENCE_S:.0f}\r\n" if target.wait else ""
@@ -149,7 +149,7 @@ class Traveller:
         self._wire: Wire | None = None
 
     async def travel(self, stopped: asyncio.Event) -> None:
-        """Loop until ``stopped``; the loop under way is finished."""
+        """Loop until ``stopped`` is set; the current loop is completed."""
         turn = 0
         while not stopped.is_set():
             try:
@@ -204,7 +204,7 @@ class Traveller:
             _, wire = await loop.create_connection(Wire, self._target.host, self._target.port)
             self._wire = wire
         reply = wire.send(request)
-        # A timer that ends the connection is much cheaper than a task around each reply.
+        # A timer that closes the connection is much cheaper than a task with a time-out for each reply.
         impatience = asyncio.get_running_loop().call_later(PATIENCE_S + 5, wire.close)
         try:
             return await reply

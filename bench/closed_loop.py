@@ -1,7 +1,7 @@
-"""Travellers in a closed loop against real services: loops a second, latencies, processor time a loop and process.
+"""Closed-loop load on real services: loops per second, latencies, and CPU time per loop of each process.
 
-Uses the services that ``make run-services`` has running, or starts them for itself and ends them afterwards. Processor
-time a loop is what to compare: on a busy machine rates and latencies vary, it hardly does.
+Uses the services that ``make run-services`` has started. Otherwise starts its own and stops them at the end. Compare
+the CPU time per loop: it hardly changes on a busy machine, while rates and latencies do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[1]
 STATE: Final = ROOT / ".run" / "services.json"
 OUT: Final = Path(__file__).parent / "out"
-#: The columns of processor time, in the order of a request's way.
+#: The columns of CPU time, in the order in which a request passes the processes.
 PROCESSES: Final = ("api", "inference", "training", "relay", "postgresql", "rabbitmq", "redis")
 _STARTS_WITHIN_S: Final = 300.0
 _WARM_UP_S: Final = 3.0
@@ -46,11 +46,11 @@ _YARDSTICK_LENGTH: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is measured: its address and the roots of its processes."""
+    """The measured server: its address, and the root process id of each of its processes."""
 
     url: str
     roots: Mapping[str, int]
-    #: Of the services behind it, where they are known.
+    #: Addresses of PostgreSQL, RabbitMQ and Redis, if known.
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, path: str) -> Any:
@@ -61,7 +61,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A window of time: what the travellers saw in it, and what it cost whom."""
+    """One measurement: what the travellers saw, and the CPU time and memory of each process."""
 
     target: Target
     travellers: int
@@ -74,7 +74,7 @@ class Measured:
     after: Mapping[str, Usage]
 
     def report(self) -> dict[str, Any]:
-        """The window as plain data; times a loop and latencies are milliseconds."""
+        """The measurement as plain data; latencies and CPU time per loop are milliseconds."""
         loops = max(self.loops, 1)
         cpu = {name: round(seconds * 1000 / loops, 3) for name, seconds in self.cpu_s.items()}
         return {
@@ -95,7 +95,7 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints and writes; 1 when an answer was wrong or something is missing afterwards."""
+    """Measures, prints and writes; returns 1 if a loop failed or an accepted start is not stored."""
     options = _options(arguments)
     with server_of(options) as server:
         report = _measure_all(server, options)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Count, and milliseconds at p50, p90, p99 and the greatest."""
+    """The count, and p50, p90, p99 and the maximum in milliseconds."""
     if not seconds:
         return {"count": 0}
     ordered = sorted(seconds)
@@ -120,14 +120,14 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--travellers", type=numbers, default="8,64,300", help="how many at once, one run each")
+    parser.add_argument("--travellers", type=numbers, default="8,64,300", help="concurrent travellers, one run each")
     parser.add_argument("--modes", type=lambda text: text.split(","), default="poll,wait", help="poll, wait, call")
     parser.add_argument("--wait", dest="modes", action="store_const", const=["wait"], help="the same as --modes wait")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure each")
-    parser.add_argument("--poll-ms", type=float, default=10.0, help="pause between two looks at the status")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of each run")
+    parser.add_argument("--poll-ms", type=float, default=10.0, help="milliseconds between two requests for the status")
     parser.add_argument("--new-connections", action="store_true", help="a new connection for each call")
     parser.add_argument("--json", type=Path, default=OUT / "closed_loop.json", help="where to write the numbers")
-    parser.add_argument("--url", help="the API, if it is not the one of the state file")
+    parser.add_argument("--url", help="address of the API, if it is not the one in the state file")
     parser.add_argument("--state", type=Path, default=STATE, help="addresses and process ids of running services")
     return parser.parse_args(arguments)
 
@@ -182,7 +182,7 @@ async def measure(server: Server, target: Target, travellers: int, seconds: floa
     gc.collect()
     gc.freeze()
     tasks = [asyncio.create_task(person.travel(stopped)) for person in people]
-    # The rush of the beginning is no part of the window; loops under way at its ends make up for each other.
+    # At most one second of warm-up. Loops that are cut at the start of the window are balanced by those cut at its end.
     await asyncio.sleep(min(_SETTLE_S, seconds / 4))
     tally.begin_window()
     measuring = asyncio.create_task(_yardstick(seconds))
@@ -197,9 +197,9 @@ async def measure(server: Server, target: Target, travellers: int, seconds: floa
 
 
 async def _yardstick(seconds: float) -> float:
-    """Milliseconds of processor time (median) that a fixed piece of Python takes while the server is under load.
+    """Milliseconds of CPU time (median) of a fixed piece of Python while the server is under load.
 
-    Neighbours on shared cores make every processor second shorter: compare runs whose yardsticks are alike.
+    On shared cores the same work takes more CPU time when neighbours are busy: compare only runs with similar values.
     """
     found = []
     for _ in range(_YARDSTICKS):
@@ -243,7 +243,7 @@ def line(run: Mapping[str, Any]) -> str:
 
 @contextmanager
 def server_of(options: argparse.Namespace) -> Iterator[Server]:
-    """What runs already, or services of our own until the end."""
+    """The server that runs already; otherwise starts one and stops it at the end."""
     if options.state.exists():
         yield _read(options.state, options.url)
     elif options.url:
@@ -281,17 +281,17 @@ def _wait_for(state: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"The services did not start:\n{log.read_text(errors='replace')}")
         time.sleep(0.1)
-    time.sleep(0.1)  # for the writing of it to end
+    time.sleep(0.1)  # the file may still be being written
 
 
 def opened(url: str, *, timeout_s: float) -> Any:
-    """The reply of an address on this machine, whatever proxy the environment names."""
+    """The reply of an address on this machine; a proxy in the environment is not used."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return opener.open(url, timeout=timeout_s)
 
 
 def free_port() -> int:
-    """A port on this machine that nothing listens on at present."""
+    """A free port on this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,7 +1,7 @@
-"""placerank beside a plain FastAPI and Celery build of the same loop, and beside LitServe for the one call.
+"""Compares placerank with a plain FastAPI and Celery build of the same loop, and with LitServe for a single call.
 
-All run on the same services and the same machine, in turns, so that the ratios hold on any machine. Each number is the
-median of the rounds.
+All run on the same services and the same machine, in turns, so that the ratios hold on other machines too. Each number
+is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WARM_UP_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one of them does in each round."""
+    """The measurement of one contestant in each round."""
 
     name: str
     contestant: Contestant
@@ -39,7 +39,7 @@ class Turn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints and writes; 1 when a reply of placerank was wrong."""
+    """Measures, prints and writes; returns 1 if a loop of placerank failed."""
     options = _options(arguments)
     with ExitStack() as stack:
         ours = stack.enter_context(server_of(options))
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--loops", type=numbers, default="8,64", help="travellers at once for the whole loop")
-    parser.add_argument("--calls", type=numbers, default="64,300", help="travellers at once for the one call")
+    parser.add_argument("--loops", type=numbers, default="8,64", help="concurrent travellers for the whole loop")
+    parser.add_argument("--calls", type=numbers, default="64,300", help="concurrent travellers for the single call")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long each turn is")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds of each turn")
     parser.add_argument("--json", type=Path, default=OUT / "compare.json", help="where to write the numbers")
     parser.add_argument("--url", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--state", type=Path, default=STATE, help="addresses and process ids of running services")

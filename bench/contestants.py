@@ -1,4 +1,4 @@
-"""What placerank is compared with, started on the services that it uses itself: a plain build, and LitServe."""
+"""The contestants of placerank, started on the same services: a plain FastAPI and Celery build, and LitServe."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SERVICES: Final = ("postgresql", "rabbitmq", "redis")
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server that stands still unless it is its turn: LitServe's idle processes take half a core from the others."""
+    """A server that is stopped (SIGSTOP) outside its turn: idle LitServe processes use half a core."""
 
     server: Server
     groups: tuple[int, ...] = ()
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Its turn."""
+        """Lets the server run inside the context."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -49,7 +49,7 @@ class Contestant:
 
 @contextmanager
 def plain(ours: Server) -> Iterator[Contestant]:
-    """The plain FastAPI and Celery build: an API process, and a worker process for each core."""
+    """The plain FastAPI and Celery build: one API process, and one worker process per core."""
     with ExitStack() as stack:
         environment = stack.enter_context(_plain_addresses(ours.addresses))
         port = free_port()
@@ -69,7 +69,7 @@ def plain(ours: Server) -> Iterator[Contestant]:
 
 @contextmanager
 def litserve() -> Iterator[Contestant]:
-    """LitServe with one worker: the ranking alone."""
+    """LitServe with one worker. It only ranks; it stores nothing."""
     port = free_port()
     with _process(["bench.litserve_app", str(port)], {}) as pid:
         server = Server(f"http://127.0.0.1:{port}", {"api": pid})
@@ -79,7 +79,7 @@ def litserve() -> Iterator[Contestant]:
 
 @contextmanager
 def _plain_addresses(ours: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A database of its own on the same server, another number in the same Redis, the same broker."""
+    """Addresses for the plain build: its own database, another Redis database number, the same broker."""
     database = addresses.postgresql(ours["DATABASE_URL"])
     drop = f"DROP DATABASE IF EXISTS {_PLAIN_DATABASE} WITH (FORCE)".encode()
     with psycopg.connect(database, autocommit=True) as connection:
@@ -97,7 +97,7 @@ def _plain_addresses(ours: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _process(module: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
-    """A Python module as a process in a group of its own, all of which is ended: LitServe's leave children behind."""
+    """Runs a Python module in its own process group and kills the whole group: LitServe leaves children behind."""
     process = subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=ROOT,

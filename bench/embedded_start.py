@@ -1,4 +1,4 @@
-"""How long a first run takes: ``placerank run`` on an empty folder, again on the filled one, and to its end.
+"""How long ``placerank run`` takes to start in an empty folder and in a used one, and how long it takes to stop.
 
 Also the memory of an idle API process.
 """
@@ -30,7 +30,7 @@ PLACERANK: Final = Path(sys.executable).with_name("placerank")
 _PATIENCE_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.02
 _IDLE_S: Final = 3.0
-#: Where nothing listens: the API starts while its services are away.
+#: Addresses where nothing listens: the API also starts while its services are unreachable.
 _AWAY: Final = {
     "DATABASE_URL": "postgresql://placerank@127.0.0.1:9/placerank",
     "CELERY_BROKER_URL": "pyamqp://127.0.0.1:9//",
@@ -40,7 +40,7 @@ _AWAY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A life of the embedded mode: seconds to the first answer and from Ctrl-C to the end, and what was left."""
+    """One run of the embedded mode: seconds to the first answer and from Ctrl-C to the exit, and what it left."""
 
     answer_s: float
     end_s: float
@@ -50,13 +50,13 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints and writes; 1 when a process was left behind, an end was bad or data was lost."""
+    """Measures, prints and writes; returns 1 if a process was left, an exit code is not 0 or data was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--json", type=Path, default=OUT / "embedded_start.json", help="where to write the numbers")
     parser.add_argument("--state", type=Path, default=STATE, help="addresses of running services, for the idle API")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="placerank-bench-") as folder:
-        # In folders of our own: the bundled PostgreSQL may have to open them for the user that it runs as.
+        # In subfolders: the bundled PostgreSQL may have to change their permissions for the user that it runs as.
         fresh, again = (_live(Path(folder) / "own" / "data") for _ in range(2))
     state, idle_mib = _idle_api(options.state)
     report = {
@@ -94,7 +94,7 @@ def _live(data: Path) -> Run:
 
 
 def _first_answer(port: int, process: subprocess.Popen[bytes]) -> float:
-    """When the first traveller had their places."""
+    """The time at which the first traveller was answered."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/inference/start",
         data=bodies(1, seed=1)[0],
@@ -111,7 +111,7 @@ def _first_answer(port: int, process: subprocess.Popen[bytes]) -> float:
 
 
 def _idle_api(state: Path) -> tuple[str, float]:
-    """MiB resident of an API that nobody asks anything, with its services there or away."""
+    """Resident MiB of an idle API process, with its services reachable or not."""
     there = state.exists()
     addresses = json.loads(state.read_text())["addresses"] if there else _AWAY
     port = free_port()

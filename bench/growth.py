@@ -1,4 +1,4 @@
-"""Whether the rate holds as the tables grow: windows before and after a million stored inferences, in one run."""
+"""Whether the rate stays the same when the tables grow: measured before and after adding a million inferences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _POLL_S: Final = 0.01
 _WARM_UP_S: Final = 3.0
 _AT_ONCE: Final = 100_000
-#: Finished inferences as a year of traffic leaves them: ten places each, every second one with a choice.
+#: Finished inferences spread over about a year: ten places each, every second one with a choice.
 _FILL: Final = """
 WITH traveller AS (
     INSERT INTO users (
@@ -56,7 +56,7 @@ SELECT id, 'selected', choice, created_at FROM inference WHERE choice IS NOT NUL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, fills, measures again, prints and writes; 1 when a reply was wrong."""
+    """Measures, fills, measures again, prints and writes; returns 1 if a loop failed."""
     options = _options(arguments)
     with server_of(options) as server:
         _windows(server, options, 1, _WARM_UP_S)
@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="inferences to add; they stay in the database")
-    parser.add_argument("--travellers", type=int, default=64, help="how many at once")
-    parser.add_argument("--windows", type=int, default=3, help="measurements on each side")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long each is")
+    parser.add_argument("--travellers", type=int, default=64, help="concurrent travellers")
+    parser.add_argument("--windows", type=int, default=3, help="measurements before and after")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each measurement")
     parser.add_argument("--json", type=Path, default=OUT / "growth.json", help="where to write the numbers")
     parser.add_argument("--url", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--state", type=Path, default=STATE, help="addresses and process ids of running services")
@@ -115,7 +115,7 @@ def _summary(windows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def _fill(database_url: str, rows: int) -> float:
-    """Add so many finished inferences, and let PostgreSQL look at them as its autovacuum would; returns seconds."""
+    """Add ``rows`` finished inferences and run VACUUM ANALYZE, as autovacuum would; returns the seconds."""
     began = time.monotonic()
     with psycopg.connect(addresses.postgresql(database_url), autocommit=True) as connection:
         for start in range(0, rows, _AT_ONCE):

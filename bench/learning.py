@@ -1,4 +1,4 @@
-"""How good the learned models are and what training costs: on simulated lists, and on files if given."""
+"""Quality of the learned models and CPU time of training, on simulated lists and on files if given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# As the commands have it: what is multiplied is small, and further threads only spin.
+# As in the commands: the matrices are small, and more threads would only busy-wait.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -32,7 +32,7 @@ _PLACES, _UNSEEN = 2_000, 5_000
 
 
 def simulated(count: int, seed: int) -> ShownLists:
-    """So many simulated lists."""
+    """``count`` simulated lists."""
     lists = list(synthetic.shown_lists(count, _PLACES, seed))
     return ShownLists(
         travellers=[traveller for traveller, _, _, _ in lists],
@@ -44,7 +44,7 @@ def simulated(count: int, seed: int) -> ShownLists:
 
 
 def compared(count: int) -> dict[str, Any]:
-    """The chosen model, each candidate and the prior on unseen places and travellers."""
+    """Figures of the chosen model, of each candidate and of the prior, on unseen places and travellers."""
     seen, unseen = simulated(count, 21), simulated(_UNSEEN, 22)
     began = time.process_time()
     fitted = fit(seen, seed=0)
@@ -60,7 +60,7 @@ def compared(count: int) -> dict[str, Any]:
 
 
 def cross_validated(path: Path) -> dict[str, Any]:
-    """The chosen candidate on the held-out travellers of a file, in three turns each for several seeds."""
+    """Figures of the chosen candidate on held-out travellers of a file: the mean over five seeds."""
     lists = read_impressions(path).lists
     began = time.process_time()
     fitted = [fit(lists, seed=seed) for seed in range(5)]
@@ -78,7 +78,7 @@ def _figures(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print JSON, one line each."""
+    """Print one line of JSON for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lists", type=int, nargs="*", default=[1_000, 50_000])
     parser.add_argument("--impressions", type=Path, nargs="*", default=[])

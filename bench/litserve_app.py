@@ -1,4 +1,4 @@
-"""The same ranking behind LitServe, which stores nothing: ``python -m bench.litserve_app PORT``."""
+"""The same ranking behind LitServe, without any storage: ``python -m bench.litserve_app PORT``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH = 64
 
 
 class Ranker(litserve.LitAPI):  # type: ignore[misc]
-    """One worker, batches of up to 64 without waiting, as placerank's."""
+    """One worker. Like placerank's worker, it forms batches of up to 64 requests without waiting for more."""
 
     def setup(self, device: str) -> None:
         torch.set_num_threads(1)
@@ -32,7 +32,7 @@ class Ranker(litserve.LitAPI):  # type: ignore[misc]
         self._places = [asdict(place) for place in places()]
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]
-        # LitServe makes a query parameter of whatever is annotated here.
+        # LitServe turns annotated parameters into query parameters, so there are no annotations here.
         return traveller_of(request)
 
     def batch(self, inputs: list[Traveller]) -> list[Traveller]:

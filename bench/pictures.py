@@ -1,4 +1,4 @@
-"""Draws what the benchmarks have measured: ``docs/pictures/*.svg`` from the JSON in ``bench/out``."""
+"""Draws ``docs/pictures/*.svg`` from the results in ``bench/out``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES: Final = {"poll": "start, status, results, select", "wait": "waiting star
 
 
 def main() -> int:
-    """Draws every picture whose numbers are there."""
+    """Draws every picture for which there are results."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "placerank"
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _draw(
 
 
 def _draw_by_size(name: str, label: str, cases: Runs, value: Callable[[int, float], float]) -> None:
-    """Against the size of the catalogue: ours whole, and what the machine allows at most dotted."""
+    """Draws a value over the size of the catalogue: placerank as a solid line, the machine's bound as a dotted line."""
     figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
     for colour, travellers in enumerate(sorted({case["travellers"] for case in cases})):
         own = [case for case in cases if case["travellers"] == travellers]
@@ -93,7 +93,7 @@ def _bars(compared: Runs) -> None:
 
 
 def _save(figure: Any, name: str) -> None:
-    # Without a date: the same numbers make the same file.
+    # Without a date, the same results give the same file.
     figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)
 

@@ -1,4 +1,4 @@
-"""What trees of processes cost, read from ``/proc``: processor seconds and memory."""
+"""CPU time and memory of process trees, read from ``/proc``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Stat:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A tree at one moment: seconds of user and system time ever used, MiB resident (shared pages count each time)."""
+    """A process tree at one moment: CPU seconds so far (user and system), sum of the processes' resident MiB."""
 
     cpu_s: float
     rss_mib: float
 
 
 def usage(roots: Mapping[str, int]) -> dict[str, Usage]:
-    """The usage of each root with all of its descendants, also of those that have ended and were waited for."""
+    """The usage of each root with its descendants; the CPU time includes ended children that were waited for."""
     stats = _stats()
     children: dict[int, list[int]] = {}
     for pid, stat in stats.items():
@@ -44,12 +44,12 @@ def usage(roots: Mapping[str, int]) -> dict[str, Usage]:
 
 
 def precise_cpu_s(roots: Mapping[str, int]) -> dict[str, float]:
-    """Processor seconds of each root's living tree to the microsecond, for processes that do next to nothing."""
+    """CPU seconds of each root's living tree, to the microsecond: precise enough for idle processes."""
     return {name: sum(_running_s(pid) for pid in descendants(root)) for name, root in roots.items()}
 
 
 def descendants(root: int) -> list[int]:
-    """The process and everything below it."""
+    """The process and all of its descendants."""
     children: dict[int, list[int]] = {}
     for pid, stat in _stats().items():
         children.setdefault(stat.parent, []).append(pid)
@@ -57,7 +57,7 @@ def descendants(root: int) -> list[int]:
 
 
 def naming(text: str) -> list[int]:
-    """The processes whose command line holds the text, this one left out."""
+    """The processes whose command line contains the text, without this process."""
     found = []
     for folder in _folders():
         try:
@@ -70,7 +70,7 @@ def naming(text: str) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; one that only waits to be waited for does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return _fields(Path(f"/proc/{pid}"))[0] not in {"Z", "X"}
     except OSError:
@@ -90,13 +90,13 @@ def _stats() -> dict[int, _Stat]:
             fields = _fields(folder)
         except OSError:
             continue  # it has ended in between
-        # proc(5): state, ppid, … utime, stime, cutime, cstime as 14 to 17, rss as 24; the first two are cut off.
+        # proc(5): utime, stime, cutime, cstime are fields 14 to 17, rss is 24. The first two fields are cut off here.
         stats[int(folder.name)] = _Stat(int(fields[1]), sum(map(int, fields[11:15])), int(fields[21]))
     return stats
 
 
 def _running_s(pid: int) -> float:
-    """Seconds that the threads of a process have run (the first field of ``schedstat``, in nanoseconds)."""
+    """Seconds for which the threads of a process have run (first field of ``schedstat``, in nanoseconds)."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
@@ -109,5 +109,5 @@ def _folders() -> Iterator[Path]:
 
 
 def _fields(folder: Path) -> list[str]:
-    """The fields of ``stat`` after the command, which may hold anything, parentheses and spaces too."""
+    """The fields of ``stat`` after the command name, which may contain parentheses and spaces."""
     return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -1,11 +1,11 @@
-"""How fast a catalogue is ranked, exactly, and how near that is to what the machine can do at all.
+"""How fast a catalogue is ranked exactly, and how close this is to a lower bound of the time on this machine.
 
-The bound is measured in the same run: reading as many bytes as the features have once a batch, and the products of the
-model's own shape on a tile that stays in the cache, whichever takes longer. Times are seconds of processor time on one
-thread (medians, in turns), which neighbours on shared cores disturb less than wall-clock time. Beside it: one torch
-product and ``topk``, the same under ``torch.compile``, and a flat inner-product search (faiss), which leaves the budget
-out and is exact to float32 only. The bound is one of methods that look at every place: boxes that leave most of them
-out unseen can beat it. On a GPU the wall-clock time of the device counts.
+The bound is measured in the same run. It is the longer of two times: reading all features once per batch, and matrix
+products of the model's shape on a tile that stays in the cache. It holds for methods that score every place; pruning by
+boxes can beat it. Times are CPU seconds on one thread (medians, measured in turns), because busy neighbours on shared
+cores disturb them less than wall-clock time. On a GPU they are wall-clock time. Compared with: one torch product and
+``topk``, the same under ``torch.compile``, and a flat inner-product search (faiss), which ignores the budget and is
+exact only to float32.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 OUT: Final = Path(__file__).parent / "out"
 _K: Final = 10
-#: Travellers of a product whose rate is the bound, and the places of its tile.
+#: Travellers and places of the product whose rate is the bound.
 _PRODUCT: Final = (64, 2048)
 _CHECKED: Final = 4
-#: Small cases are repeated until they take about so long.
+#: Short cases are repeated until they take about this long.
 _ROUND_S: Final = 0.02
 _COMPILED_PLACES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Milliseconds that a batch takes each contestant, and the share of the bound that ours reaches."""
+    """Milliseconds per batch of each contestant, and the bound divided by the time of placerank."""
 
     places: int
     travellers: int
@@ -61,7 +61,7 @@ class Case:
 
 
 class Plain:
-    """A catalogue and travellers as one would have them without more ado, float32 on the device."""
+    """A catalogue and travellers as plain float32 tensors on the device."""
 
     def __init__(self, scorer: Scorer, travellers: Sequence[Traveller], device: str) -> None:
         tastes = scorer.model.tastes(travellers)
@@ -75,7 +75,7 @@ class Plain:
 
 
 class Contestants:
-    """The same batch, in several ways. All get the travellers' side ready-made, but for ours."""
+    """The same batch ranked in several ways. Only placerank also computes the travellers' weights itself."""
 
     def __init__(self, scorer: Scorer, travellers: Sequence[Traveller], plainly: Plain, *, compiled: bool) -> None:
         self._scorer = scorer
@@ -85,7 +85,7 @@ class Contestants:
         self._flat = _flat_index(plainly.columns) if plainly.columns.device.type == "cpu" else None
 
     def all(self) -> dict[str, Callable[[], object]]:
-        """By name."""
+        """The contestants by name."""
         found: dict[str, Callable[[], object]] = {
             "placerank": lambda: self._scorer.rank(self._travellers, _K),
             "torch": lambda: _plain(self._plainly, _K),
@@ -99,7 +99,7 @@ class Contestants:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints and writes; 1 when a ranking was not exact."""
+    """Measures, prints and writes; returns 1 if a ranking was not exact."""
     options = _options(arguments)
     torch.set_num_threads(1)
     report: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "device": _device_name(options.device)}, "cases": []}
@@ -127,8 +127,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--places", type=_numbers, default="210,10000,100000,1000000", help="sizes of the catalogue")
     parser.add_argument("--travellers", type=_numbers, default="1,8,64,256", help="travellers of a batch")
-    parser.add_argument("--rounds", type=int, default=7, help="turns that the contestants take")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too, on the largest catalogue")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, for a million places")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--json", type=Path, default=OUT / "scoring.json", help="where to write the numbers")
     return parser.parse_args(arguments)
@@ -161,13 +161,13 @@ def _case(scorer: Scorer, travellers: int, options: argparse.Namespace) -> Case:
 
 
 def _stream(columns: torch.Tensor) -> Callable[[], object]:
-    """Reads as many bytes as the features have, once."""
+    """Reads as many bytes as all features have."""
     data = torch.ones(columns.numel(), device=columns.device)
     return lambda: data.sum()
 
 
 def _product(columns: torch.Tensor) -> Callable[[], object]:
-    """One product of the model's shape, again and again on the same tile."""
+    """A matrix product of the model's shape, always on the same tile."""
     travellers, places = _PRODUCT
     weights = torch.rand(travellers, len(columns), device=columns.device)
     tile = torch.rand(len(columns), places, device=columns.device)
@@ -176,7 +176,7 @@ def _product(columns: torch.Tensor) -> Callable[[], object]:
 
 
 def _in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of each; they take turns, so that whatever disturbs disturbs all."""
+    """Median seconds of each contestant. They take turns, so that disturbances affect all of them."""
     clock = _device_clock if device == "cuda" else time.process_time
     repeats = {name: _repeats(one, clock) for name, one in contestants.items()}
     found: dict[str, list[float]] = {name: [] for name in contestants}
@@ -202,7 +202,7 @@ def _device_clock() -> float:
 
 
 def _plain(given: Plain, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """All scores in float32, and the greatest of them: what one writes first."""
+    """All scores in float32 and their top k, without any optimisation."""
     scores = given.weights @ given.columns
     penalty = given.over + given.slope * given.columns[LOG_PRICE]
     values, rows = torch.topk(scores + torch.where(given.prices > given.budgets, penalty, 0.0), k)
@@ -227,7 +227,7 @@ def _table(places: int) -> PlaceTable:
 
 
 def _is_exact(scorer: Scorer) -> bool:
-    """Whether the ten best are those of a plain float64 scoring, ties included."""
+    """Whether the best ten are those of scoring every place in float64 and sorting, ties included."""
     asked = synthetic.travellers(_CHECKED * 6, seed=99)[:_CHECKED]
     answers = scorer.rank(asked, _K)
     return all(
@@ -243,7 +243,7 @@ def _plainly(model: Model, table: PlaceTable, traveller: Traveller) -> list[int]
 
 
 def _memory(scorer: Scorer) -> dict[str, Any]:
-    """MB of the table, of its features in float32, and of all that the scorer keeps beside the table."""
+    """MB of the table, of its features in float32, and of what the scorer keeps in addition to the table."""
     table = scorer.table
     own = table.values.nbytes + table.location_ids.nbytes + table.revisions.nbytes
     features = len(table) * len(scorer.model.columns) * np.dtype(np.float32).itemsize

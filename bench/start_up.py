@@ -1,4 +1,4 @@
-"""How long processes take until they serve, and what they cost while nobody asks: processor time and memory."""
+"""How long processes take until they serve, and the CPU time and memory of idle processes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--times", type=int, default=5, help="starts of each kind; the median counts")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long to look at idle processes")
+    parser.add_argument("--times", type=int, default=5, help="starts of each kind; the median is reported")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds for which idle processes are measured")
     parser.add_argument("--json", type=Path, default=OUT / "start_up.json", help="where to write the numbers")
     parser.add_argument("--url", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--state", type=Path, default=STATE, help="addresses and process ids of running services")
@@ -66,7 +66,7 @@ def _help() -> float:
 
 
 def _api_ready(server: Server) -> float:
-    """Until ``/healthz/ready`` says that the database is reached."""
+    """Seconds until ``/healthz/ready`` answers 200."""
     port = free_port()
 
     def ready() -> bool:
@@ -80,7 +80,7 @@ def _api_ready(server: Server) -> float:
 
 
 def _worker_ready(server: Server) -> float:
-    """Until the worker consumes, which its heartbeat says. A second one beside that of the services does no harm."""
+    """Seconds until the worker consumes: then it writes its heartbeat file. It may run beside another worker."""
     with tempfile.TemporaryDirectory() as folder:
         beat = Path(folder) / "beat"
         environment = {**server.addresses, "PLACERANK_WORKER__HEARTBEAT_FILE": str(beat)}
@@ -114,7 +114,7 @@ def _process(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterat
 
 
 def _idle(server: Server, seconds: float) -> dict[str, float]:
-    """Per cent of one core that each process takes while nobody asks."""
+    """Per cent of one core that each idle process uses."""
     time.sleep(_SETTLE_S)
     before, began = precise_cpu_s(server.roots), time.monotonic()
     time.sleep(seconds)

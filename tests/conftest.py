@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures for all tests: services, databases, virtual hosts, Redis databases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-# The tools are no part of the package that is installed.
+# ``tools`` is not part of the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.services import Services, ServiceUnavailable, start
@@ -25,18 +25,18 @@ from placerank.db.migrate import migrate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Redis has sixteen databases; tests take turns, and leave the first two alone.
+#: Redis has sixteen databases. Tests use them in turn, except the first two.
 _CACHES = itertools.cycle(range(2, 16))
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach what tests start: a shell's background job ignores it, and so would every process of ours."""
+    """Handle SIGINT again if a shell made its background job ignore it: processes that tests start inherit this."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def in_ci() -> bool:
-    """Whether a missing service is a failure: on a laptop its tests are skipped."""
+    """Whether tests run in CI: there a missing service is a failure, elsewhere its tests are skipped."""
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
@@ -44,7 +44,7 @@ def in_ci() -> bool:
 def services() -> Iterator[Services]:
     """PostgreSQL, RabbitMQ and Redis: from the environment, or started for this run of the tests."""
     try:
-        # Packages are installed as root only: that is a container or a CI machine, not somebody's desk.
+        # Packages are installed only as root: that is a container or a CI machine, not a personal computer.
         found = start(install=os.geteuid() == 0)
     except ServiceUnavailable as missing:
         if in_ci():
@@ -56,7 +56,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope="session")
 def template_database(services: Services) -> str:
-    """The name of a migrated database, for copies; nobody stays connected to it."""
+    """The name of a migrated database to copy from. It has no open connections."""
     name = f"template_{secrets.token_hex(4)}"
     migrate(addresses.postgresql(services.create_database(name)))
     return name
@@ -64,7 +64,7 @@ def template_database(services: Services) -> str:
 
 @pytest.fixture(scope="session")
 def new_database(services: Services, template_database: str) -> Iterator[Callable[[], str]]:
-    """Makes migrated databases, each another one; those on somebody's server are dropped at the end."""
+    """Creates a new migrated database at each call. On a server of others they are dropped at the end."""
     server, made = addresses.postgresql(services.database_url), [template_database]
 
     def make() -> str:
@@ -91,13 +91,13 @@ def database_url(new_database: Callable[[], str]) -> str:
 def broker_url(services: Services) -> str:
     """A fresh virtual host with the project's queues."""
     if services.management_url is None:
-        pytest.skip("the broker's management interface is not known")
+        pytest.skip("the address of the broker's management API is not known")
     return addresses.amqp(services.create_vhost(f"test_{secrets.token_hex(4)}"))
 
 
 @pytest.fixture
 def cache_url(services: Services) -> str:
-    """A database of its own in Redis, empty."""
+    """An empty Redis database for one test."""
     import redis
 
     url = urlsplit(services.cache_url)._replace(path=f"/{next(_CACHES)}").geturl()

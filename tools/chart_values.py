@@ -1,8 +1,8 @@
 """Reads a chart's ``values.yaml`` with its comments: what each value is, and what is accepted for it.
 
 A value is described by the comment right above it. Lines ``# @schema …`` in that comment hold JSON Schema in YAML's
-flow style, and narrow what the default's type already says. ``{each: GROUP, named: PATTERN}`` makes a map
-of groups like ``GROUP``, whose names match.
+flow style, and narrow what the default's type already says. ``{each: GROUP, named: PATTERN}`` describes a map whose
+keys match ``PATTERN`` and whose values are groups like ``GROUP``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MARK = "@schema"
-#: By the type of a default, what is accepted when nothing else is said.
+#: The schema of a value without ``@schema``, by the type of its default.
 _TYPES: dict[type, dict[str, Any]] = {
     bool: {"type": "boolean"},
     int: {"type": "integer", "minimum": 0},
@@ -40,11 +40,11 @@ class Value:
 
     @property
     def name(self) -> str:
-        """Its name within its group."""
+        """The value's name within its group."""
         return self.path[-1]
 
     def leaves(self) -> Iterator[Value]:
-        """The values below, or itself."""
+        """Yield the values below a group, or the value itself."""
         if not self.children:
             yield self
         for child in self.children:
@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[Value, ...]:
 
 
 def schema(values: tuple[Value, ...], groups: dict[str, Value] | None = None) -> dict[str, Any]:
-    """JSON Schema of an object with these values and no others; ``groups`` are those that ``each`` may name."""
+    """JSON Schema of an object with only these values; ``groups`` are the groups that ``each`` may name."""
     groups = {".".join(group.path): group for group in _groups(values)} if groups is None else groups
     properties = {value.name: _schema_of(value, groups) for value in values}
     return {"type": "object", "additionalProperties": False, "properties": properties}
@@ -99,7 +99,7 @@ def _value(key: Any, node: Any, lines: list[str], path: tuple[str, ...]) -> Valu
 
 
 def _comment(lines: list[str], key: Any) -> tuple[str, dict[str, Any]]:
-    """The words and the schema of the comment above a key; comments of another indentation are another's."""
+    """The words and the schema of the comment above a key; comments of another indentation belong to another key."""
     start, column = key.start_mark.line, key.start_mark.column
     first = start
     while first and lines[first - 1].startswith(" " * column + "#"):
@@ -117,5 +117,5 @@ def _comment(lines: list[str], key: Any) -> tuple[str, dict[str, Any]]:
 def _annotation(text: str) -> dict[str, Any]:
     wanted = yaml.safe_load(text)
     if not isinstance(wanted, dict):
-        raise TypeError(f"{_MARK} {text}: this is no mapping")
+        raise TypeError(f"{_MARK} {text}: this is not a mapping")
     return wanted

@@ -1,4 +1,4 @@
-"""Processes in the foreground of one command: their output with a prefix, and all of them ended together."""
+"""Child processes of one command: their output is printed with a prefix, and all of them end together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-#: How long processes may take to end before they are killed.
+#: Seconds that processes may take to end before they are killed.
 GRACE_S = 20.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
@@ -28,11 +28,11 @@ class ChildEndedError(RuntimeError):
 
 
 class Stopped(BaseException):
-    """The user or the system asked for the end; not an error."""
+    """The user or the system stopped the command; this is not an error."""
 
 
 def stop_on_signals() -> None:
-    """Turns Ctrl-C, SIGTERM and a closed terminal into :class:`Stopped`, once: what follows is the orderly end."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into :class:`Stopped`; later ones do not interrupt the shutdown."""
 
     def stop(number: int, _: object) -> None:
         ignore_signals()
@@ -43,13 +43,13 @@ def stop_on_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Lets an end that has begun come to its end."""
+    """Ignores further signals, so that a shutdown that has begun can finish."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 class Children:
-    """Processes, each in a group of its own so that a terminal's Ctrl-C reaches them once: from here."""
+    """Child processes, each in its own process group, so that they get a terminal's Ctrl-C only once: from here."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
@@ -84,7 +84,7 @@ class Children:
         return process.pid
 
     def run(self, name: str, argv: Sequence[str]) -> None:
-        """Runs a process to its end, which has to be a good one."""
+        """Runs a process to its end; raises ``ChildEndedError`` if it fails."""
         self.start(name, argv)
         while self._processes[name].poll() is None:
             time.sleep(0.05)
@@ -121,7 +121,7 @@ class Children:
 
 
 def _end_with_parent() -> None:
-    """Runs in the child: nobody could end it if the parent were killed."""
+    """Runs in the child: the kernel sends it SIGTERM when the parent dies, even if the parent was killed."""
     if sys.platform == "linux":
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 

@@ -1,7 +1,7 @@
-"""Writes what follows from the chart's values and the broker's names; a test holds it all together.
+"""Writes the files that are generated from the chart's values and the broker's names; a test keeps them current.
 
-That is the chart's README, a ``values.schema.json`` for the chart and each subchart, and the topology that the
-broker imports.
+They are the chart's README, a ``values.schema.json`` for the chart and each subchart, and the topology that the broker
+imports.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 CHART = Path(__file__).resolve().parents[1] / "charts" / "placerank"
 SUBCHARTS = ("postgresql", "rabbitmq", "redis")
-#: The version of the subchart's broker, and what its template puts the virtual host in place of.
+#: The version of the subchart's broker, and the placeholder that its template replaces with the virtual host.
 BROKER, VHOST = (4, 3), "@VHOST@"
 HEAD = """# placerank on Kubernetes
 
-An API, workers that follow the length of their queue, a relay, and, unless you have your own, PostgreSQL, RabbitMQ and
-Redis on their official images. Helm 3.14 or newer, Kubernetes 1.30 or newer, [KEDA](https://keda.sh) 2.17 or newer
-(`autoscaling.mode: hpa` does without).
+An API, workers that scale with the length of their queue, and a relay. It also installs PostgreSQL, RabbitMQ and Redis
+from their official images, unless you have your own. It needs Helm 3.14 or newer, Kubernetes 1.30 or newer and
+[KEDA](https://keda.sh) 2.17 or newer (not with `autoscaling.mode: hpa` or `none`).
 
 ```sh
 helm install placerank charts/placerank --namespace placerank --create-namespace
@@ -36,8 +36,8 @@ helm test placerank --namespace placerank --logs
 How to [install on a cluster](../../docs/how-to/kubernetes.md),
 [prepare for production](../../docs/how-to/production.md) and [find the sizes](../../docs/how-to/sizing.md).
 
-Written from `values.yaml` by `python -m tools.document_chart`, as are the `values.schema.json`: an unknown value is
-refused.
+`python -m tools.document_chart` generates this page and the `values.schema.json` files from `values.yaml`. Helm refuses
+unknown values.
 """
 
 
@@ -55,7 +55,7 @@ def pages() -> dict[Path, str]:
 
 
 def _parent_schema(values: tuple[Value, ...]) -> dict[str, Any]:
-    """The subcharts' values are theirs to check."""
+    """The chart's schema; the subcharts check their values with their own schemas."""
     whole = _root(values)
     for name in SUBCHARTS:
         whole["properties"][name] |= {"additionalProperties": True, "required": ["enabled"]}

@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/metrics.md`` from the metrics themselves; a test holds the two together."""
+"""Writes ``docs/reference/metrics.md`` from the metrics themselves; a test keeps the page current."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from placerank.telemetry import metrics
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
 
-Every process serves its own at `PLACERANK_TELEMETRY__METRICS_PORT`, the API under `/metrics` too. What one process
-counts is its own: sum over processes. What the relay samples is about the whole system and is said by each relay alike:
-take the greatest. Times are in seconds, sizes in bytes, shares and progress from 0 to 1. The usual `process_*` and
-`python_*` metrics come with them.
+Every process serves its metrics at `PLACERANK_TELEMETRY__METRICS_PORT`; the API also serves them under `/metrics`. A
+process counts only its own work: sum over the processes. The relay's samples describe the whole system, and every relay
+reports the same values: take the maximum. Times are in seconds, sizes in bytes, shares and progress from 0 to 1. The
+usual `process_*` and `python_*` metrics are included.
 
-A counter counts what the database has said to have changed, so that sums over all processes since the beginning are
-the rows: `placerank_inferences_started_total` those of `inferences`, `placerank_results_stored_total` those with status
-SUCCESS and by `model_version`, `placerank_selections_total` the events `selected`. A process that is killed takes with
-it what nobody had read yet.
+Counters count the rows that the database reports as changed. Their sum over all processes since the first start
+therefore equals the number of rows: `placerank_inferences_started_total` the rows of `inferences`,
+`placerank_results_stored_total` those with status SUCCESS, by `model_version`, and `placerank_selections_total` the
+events `selected`. If a process is killed, what it has counted since the last scrape is lost.
 
 | metric | kind | labels | what it is |
 | --- | --- | --- | --- |

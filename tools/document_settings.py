@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/settings.md`` from the settings themselves; a test holds the two together."""
+"""Writes ``docs/reference/settings.md`` from the settings themselves; a test keeps the page current."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from placerank.config import settings
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 HEAD = """# Settings
 
-Environment variables. A wrong value, a variable that is not known, or two that contradict each other stop the start
-with a sentence that names the variable, and exit code 2. `placerank config` prints what is in force.
+Settings are environment variables. If a value is wrong, a variable is unknown or two variables contradict each other,
+the process ends with exit code 2 and a sentence that names the variable. `placerank config` prints the settings in
+force.
 
-Addresses are taken in all their spellings: `postgres://`, `postgresql+psycopg2://`, `pyamqp://`, a virtual host given
-as `/`, `//` or by name.
+The common spellings of addresses are accepted: `postgres://`, `postgresql+psycopg2://`, `pyamqp://`, and a virtual host
+given as `/`, `//` or by name.
 
 | variable | default | what it sets |
 | --- | --- | --- |

@@ -1,7 +1,7 @@
 """Writes ``requirements/*.txt``: every dependency pinned and hashed, no index address. Run by ``make lock``.
 
-torch stands apart (``requirements/torch.txt``, pinned by version): which build of it is wanted differs between
-machines, and with it the hashes. Of the packages that come with its CUDA build none is in the other files.
+torch has its own file (``requirements/torch.txt``) and is pinned by version only: its build, and so its hash, differs
+between machines. The packages that come with its CUDA build are left out of the other files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path("requirements")
-#: File by file, what it holds; the first is a superset, and pins the others.
+#: The contents of each file. The versions in the first one constrain those in the others.
 LOCKS = {
     "dev": ["--extra", "embedded", "--group", "dev"],
     "embedded": ["--extra", "embedded"],
@@ -25,7 +25,7 @@ HEADER = "# Written by `make lock`. Install with: uv pip install --require-hashe
 
 
 def main() -> int:
-    """Write all of them."""
+    """Write all files."""
     FOLDER.mkdir(exist_ok=True)
     constraints: list[str] = []
     for name, wanted in LOCKS.items():

@@ -1,6 +1,6 @@
-"""Pictures of dashboards for the docs: the same queries, asked of a Prometheus, as SVG.
+"""Draws the dashboards for the docs as SVG, with the same queries to a Prometheus.
 
-Grafana draws them live; these need no more than the standard library.
+Grafana draws them live. This module needs only the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _MARGIN = 460, 210, 14
 _PLOT = (58, 30, 388, 112)  # x, y, width, height
 _STEPS = 120
-#: What is left of two sums that are the same.
+#: Below this, a value is the rounding error of a difference between two equal sums.
 _NOTHING = 1e-9
 _MOST_SERIES = 8
 _COLOURS = ("#3b6fb6", "#d1495b", "#2e8b57", "#e09f3e", "#7b5ea7", "#4aa3a2", "#8c6d46", "#6b7280")
@@ -29,7 +29,7 @@ Series = tuple[str, list[tuple[float, float]]]
 
 
 def draw(page: Dashboard, prometheus: Prometheus, asked: Callable[[str], str], *, seconds: float) -> str:
-    """The page as SVG, with the last ``seconds`` seconds; ``asked`` fills in the dashboard's variables."""
+    """The page as SVG, over the last ``seconds`` seconds; ``asked`` fills the dashboard's variables into a query."""
     end = time.time()
     panels = [panel for panel in page.panels if not all(query.on_cluster for query in panel.queries)]
     drawn = []

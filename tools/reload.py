@@ -1,10 +1,10 @@
-"""Runs a package from a writable copy of its code and starts it again whenever a file of that copy changes.
+"""Runs a package from a writable copy of its code and restarts it whenever a file of that copy changes.
 
     python reload.py FOLDER PACKAGE [ARGUMENT...]
 
-For development in a cluster: the root of placerank's images is read only, so what copies changed files into a running
-pod puts them into FOLDER. When the first version ends, so does this, with its code, as jobs want it; a changed one
-that fails waits for the next change. It stands alone, because it runs in images without the rest of ``tools``.
+For development in a cluster: the root file system of placerank's images is read-only, so changed files are copied into
+FOLDER of a running pod. If the unchanged package ends, this script ends with the same exit code, as Jobs need it. If
+changed code fails, the script waits for the next change. It imports nothing of ``tools``, because the images lack it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from types import FrameType
 
 POLL_S = 0.5
-#: What a process gets to finish before it is killed; less than any grace period of the chart.
+#: Seconds that a process has to finish before it is killed; less than any grace period of the chart.
 GRACE_S = 10
-#: Two names and two times for each file; equal as long as nothing changed.
+#: Name, modification time and size of each file; equal as long as nothing changed.
 Fingerprint = frozenset[tuple[str, int, int]]
 
 
 def copy_package(package: str, folder: Path) -> None:
-    """Copy an installed package into ``folder``; a copy that is there is kept, with the changes made to it."""
+    """Copy an installed package into ``folder``; an existing copy is kept, with its changes."""
     if (folder / package).exists():
         return
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise SystemExit(f"reload: there is no package {package} to copy: install it first.")
+        raise SystemExit(f"reload: the package {package} is not installed: install it first.")
     unfinished = folder / f".{package}"
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(Path(found.origin).parent, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
@@ -43,7 +43,7 @@ def copy_package(package: str, folder: Path) -> None:
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """Name, time and size of every file below."""
+    """Name, modification time and size of every file in a folder."""
     found = set()
     for path in folder.rglob("*"):
         if "__pycache__" not in path.parts and path.is_file():
@@ -64,7 +64,7 @@ class Reloader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def stop(self, number: int, _frame: FrameType | None) -> None:
-        """Hand a signal on; no process is started after it."""
+        """Forward a signal to the process; the process is not restarted afterwards."""
         self._stopped_by = number
         if self._process is not None:
             self._process.send_signal(number)
@@ -101,7 +101,7 @@ class Reloader:
                     return None
 
     def _next_change(self, seen: Fingerprint) -> Fingerprint:
-        """The folder's state once it differs and stands still, so that a copy of many files is one change."""
+        """Wait until the folder has changed and is stable, so that a copy of many files counts as one change."""
         last = seen
         while self._stopped_by is None:
             now = fingerprint(self._folder)

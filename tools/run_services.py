@@ -1,7 +1,7 @@
 """Runs the API, the relay and both workers against real services, until Ctrl-C or until one of them ends.
 
-Environment: ``PORT`` (8000), ``PLACES`` (a catalogue to import instead of the demo), and the addresses of services that
-are not to be started here: ``DATABASE_URL``, ``CELERY_BROKER_URL``, ``CELERY_BACKEND_URL``.
+Environment: ``PORT`` (8000), ``PLACES`` (a catalogue to import instead of the demo), and the addresses of services to
+use instead of starting them: ``DATABASE_URL``, ``CELERY_BROKER_URL``, ``CELERY_BACKEND_URL``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tools.children import ChildEndedError, Children, Stopped, stop_on_signals
 from tools.services.private import free_port
 
 from placerank.config import addresses
+from placerank.schema.traveller import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,25 +30,10 @@ if TYPE_CHECKING:
 STATE = Path(__file__).resolve().parents[1] / ".run" / "services.json"
 READY_S = 120.0
 METRICS_PORT = "PLACERANK_TELEMETRY__METRICS_PORT"
-TRAVELLER = {
-    "name": "Ada",
-    "people_num": 2,
-    "people_age": [34, 36],
-    "children_num": 0,
-    "budget": 1500,
-    "nights": 7,
-    "time_arrival": "2030-07-01",
-    "pool": True,
-    "spa": False,
-    "pet_friendly": False,
-    "lake": True,
-    "mountain": False,
-    "sport": True,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs until it is stopped (0) or something ends that should not (1)."""
+    """Runs until it is stopped (returns 0), or until a process ends or a service cannot start (returns 1)."""
     options = _options(arguments)
     stop_on_signals()
     try:
@@ -72,9 +58,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _environment(found: services.Services) -> dict[str, str]:
-    """The addresses, the management interface's too where it is known: the relay then checks the broker."""
+    """The services' addresses; with that of the management interface, if it is known, the relay checks the broker."""
     management = {"PLACERANK_BROKER__MANAGEMENT_URL": found.management_url} if found.management_url else {}
-    # Lines for people: what is between is a pipe, and nobody reads it but they.
+    # Text, because people read these lines. Standard error is a pipe here, for which `auto` would select JSON.
     readable = {} if "PLACERANK_TELEMETRY__LOG_FORMAT" in os.environ else {"PLACERANK_TELEMETRY__LOG_FORMAT": "text"}
     return found.environment() | management | readable
 
@@ -105,7 +91,7 @@ def _processes(port: int) -> dict[str, list[str]]:
 
 
 def _catalogue(database_url: str) -> list[str] | None:
-    """What to do to have a catalogue: import the file that is named, else make the demo if there is none."""
+    """Arguments of ``placerank places``: import the file in PLACES, else the demo; none if there are places already."""
     import psycopg
 
     if places := os.environ.get("PLACES"):
@@ -131,7 +117,7 @@ def _wait_until_ready(url: str, children: Children) -> None:
 def _write_state(
     path: Path, port: int, found: services.Services, children: Children, metrics: Mapping[str, int]
 ) -> None:
-    """For benchmarks. ``roots`` are what to measure below: a service's helper processes come and go."""
+    """Writes addresses and process ids for benchmarks, which measure ``roots`` with all their current descendants."""
     kept = {name: root for name in services.NAMES if (root := found.root_pid(name))}
     state = {
         "url": f"http://127.0.0.1:{port}",
@@ -157,7 +143,7 @@ def _introduce(port: int, found: services.Services, children: Children, metrics:
     print(f"\nThe API answers at http://127.0.0.1:{port} (documentation: /docs). Try:\n")
     print("curl -s -H 'Content-Type: application/json' -H 'Prefer: wait=20' \\")
     print(
-        f"  -d '{json.dumps(TRAVELLER)}' \\\n  http://127.0.0.1:{port}/inference/start\n\nCtrl-C ends everything.",
+        f"  -d '{json.dumps(EXAMPLE)}' \\\n  http://127.0.0.1:{port}/inference/start\n\nCtrl-C ends everything.",
         flush=True,
     )
 

@@ -1,5 +1,5 @@
-"""The loop as a plain FastAPI and Celery service does it: what placerank is compared with.
+"""The same loop as a plain FastAPI and Celery service, for the comparison with placerank.
 
-One task, ``delay()``, results in Redis, SQLAlchemy, a row for each scored place. Written straight from the tutorials of
-its parts, without mistakes put in and without care taken out: a warm model, one process a core, the same ranking.
+One task, ``delay()``, results in Redis, SQLAlchemy, one row for each scored place. It follows the tutorials of these
+libraries and is not slowed down on purpose: the model stays loaded, one process per core, the same ranking.
 """

@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from placerank.api.requests.bodies import TravellerBody
+from placerank.schema.traveller import TravellerBody
 
 
 class Selection(BaseModel):

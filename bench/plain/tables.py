@@ -46,7 +46,7 @@ class Result(Base):
 
 @cache
 def engine() -> Engine:
-    """The pool of this process."""
+    """The connection pool of this process."""
     return create_engine(os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
 
 
@@ -58,7 +58,7 @@ def places() -> list[Place]:
 
 
 def traveller_of(body: dict[str, Any]) -> Traveller:
-    """A traveller from plain data."""
+    """The traveller of a request body."""
     values = {name: body[name] for name in TRAVELLER_FIELDS}
     arrival = date.fromisoformat(body["time_arrival"])
     return Traveller(**{**values, "people_age": tuple(body["people_age"]), "time_arrival": arrival})

@@ -21,7 +21,7 @@ app.conf.task_acks_late = True
 
 @cache
 def scorer() -> Scorer:
-    """The model of this process, loaded once; the API, which imports this module too, never does."""
+    """The model of this process, loaded at the first call. The API imports this module too, but never calls this."""
     import torch
 
     from placerank.ranking.catalogue import PlaceTable
@@ -34,7 +34,7 @@ def scorer() -> Scorer:
 
 @app.task(bind=True)  # type: ignore[untyped-decorator]
 def rank(self: Any, traveller: dict[str, Any]) -> list[dict[str, Any]]:
-    """Score every place, store every score, return the best ten."""
+    """Score every place, store every score, and return the best ten."""
     found = scorer()
     (ranking,) = found.rank([traveller_of(traveller)], len(found.table))
     ranked = list(zip(ranking.scores, (found.table.place(row) for row in ranking.rows), strict=True))

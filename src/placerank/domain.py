@@ -100,6 +100,15 @@ PLACE_FIELDS: Final = tuple(name for name in Place.__dataclass_fields__ if name 
 PLACE_FLAGS: Final = tuple(name for name in PLACE_FIELDS if Place.__dataclass_fields__[name].type == "bool")
 #: The 13 columns of a traveller, in the order of files.
 TRAVELLER_FIELDS: Final = tuple(Traveller.__dataclass_fields__)
+#: Each wish of a traveller, and the column of a place that meets it.
+WISHES: Final = (
+    ("pool", "has_pool"),
+    ("spa", "has_spa"),
+    ("pet_friendly", "animals"),
+    ("lake", "near_lake"),
+    ("mountain", "near_mountains"),
+    ("sport", "has_sport"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Embedded mode: everything in one process and one folder, for a first run, a laptop or a test.
 
-Only the broker, the cache and where PostgreSQL comes from differ from the cluster.
+It differs from the cluster only in the broker and the cache, which are in memory, and in the bundled PostgreSQL.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _serve(settings: Settings, stack: ExitStack, ready: Callable[[int], None]) -
     threads = [WorkerThread(inference_work(workers)), WorkerThread(training_work(workers))]
     for thread in threads:
         thread.start()
-    # Side by side: each takes a second or two, in which Celery's own threads come to their end.
+    # Stopped in parallel: each takes a second or two, until Celery's own threads have ended.
     stack.callback(_stop_all, threads)
     app = create_app(runtime.api_runtime(settings, cache=cache, publisher=publisher))
     _relay_along(app, runtime.relay_runtime(settings, publisher=publisher))
@@ -85,7 +85,7 @@ def _stop_all(threads: Sequence[WorkerThread]) -> None:
 
 
 def _relay_along(app: FastAPI, relaying: RelayRuntime) -> None:
-    """Run the relay on the API's loop. The broker starts empty: whatever is unfinished goes out again."""
+    """Run the relay on the API's event loop. The broker starts empty, so all unfinished work is published again."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager

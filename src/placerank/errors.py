@@ -1,4 +1,4 @@
-"""What can go wrong, as clients see it: every error has a stable code, an HTTP status and a sentence."""
+"""Errors as clients see them: each has a stable code, an HTTP status and a sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BodyTooLarge(RequestError):
 
 
 class Unauthorized(RequestError):
-    """No key, or one that is not known."""
+    """The key is missing or unknown."""
 
     status = 401
     code = "unauthorized"
@@ -47,11 +47,11 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The key is known, but not for this route."""
+    """The key is known, but not valid for this route."""
 
     status = 403
     code = "forbidden"
-    title = "This key may not do that"
+    title = "This key is not valid for this route"
 
 
 class NotFound(RequestError):
@@ -63,7 +63,7 @@ class NotFound(RequestError):
 
 
 class Unprocessable(RequestError):
-    """The request is well formed, and what it asks for does not make sense."""
+    """The request is well formed, but cannot be processed."""
 
     status = 422
     code = "unprocessable"
@@ -85,7 +85,7 @@ class IdempotencyKeyReused(Unprocessable):
 
 
 class NotFinished(RequestError):
-    """The result is not there yet."""
+    """The task has no result yet."""
 
     status = 409
     code = "not_finished"
@@ -106,15 +106,15 @@ class TaskEnded(RequestError):
 
 
 class ShareConflict(RequestError):
-    """The shares of all versions together must stay 100."""
+    """After this change the shares of all versions could not add up to 100."""
 
     status = 409
     code = "share_conflict"
-    title = "The shares do not add up"
+    title = "The shares do not add up to 100"
 
 
 class ServiceUnavailable(RequestError):
-    """Something that the request needs is away."""
+    """A service that the request needs is unreachable, or cannot take the request now."""
 
     status = 503
     code = "unavailable"

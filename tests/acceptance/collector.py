@@ -25,7 +25,7 @@ class Span:
 
 
 class Collector:
-    """Listens on a free port of the loopback and keeps what comes."""
+    """Listens on a free loopback port and keeps all spans that it receives."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -43,7 +43,7 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -18,7 +18,7 @@ def whole_cluster(services: Services, tmp_path_factory: pytest.TempPathFactory) 
     """API, relay and both workers as processes, with the demo's catalogue."""
     cluster = Cluster(services, "acceptance", tmp_path_factory.mktemp("cluster"), redis_database=1)
     try:
-        # Workers take the longest to start, and wait for a schema that is not there yet.
+        # Workers start first: they take longest, and they wait until the schema exists.
         cluster.start_worker("inference")
         cluster.start_worker("training")
         cluster.run("migrate")
@@ -34,15 +34,16 @@ def whole_cluster(services: Services, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster, every process of which outlives the test."""
+    """The cluster. Every process of it outlives the test, and what the test was told is what is stored."""
     whole_cluster.check()
-    yield whole_cluster
+    with whole_cluster.recorded():
+        yield whole_cluster
     whole_cluster.check()
 
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """``placerank run`` in a folder of its own: used once, ended by Ctrl-C, and now in its second life."""
+    """``placerank run`` in its own folder, in its second run: the first was used and ended by Ctrl-C."""
     embedded = Embedded(tmp_path_factory.mktemp("embedded"))
     try:
         embedded.live_once()

@@ -1,4 +1,4 @@
-"""What the acceptance tests work with: processes of placerank, a cluster of them, and ways to ask over HTTP."""
+"""Helpers of the acceptance tests: placerank processes, a cluster of them, and an HTTP client."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,11 @@ import httpx
 import psutil
 import psycopg
 from psycopg.rows import dict_row
+from tests.ledger import Ledger, connection
+from tests.verdict import Rules
 from tools.services.private import free_port
+
+from placerank.schema.traveller import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,10 +43,10 @@ PLACE_FIELDS = [
 SHOWN_FIELDS = {"score", *PLACE_FIELDS}
 START_S = 60.0
 STOP_S = 20.0
-#: Twice what is promised: machines that run tests may be slow.
+#: Twice the promised time: machines that run tests may be slow.
 EMBEDDED_STOP_S = 10.0
 PROBLEM = "application/problem+json"
-#: Bytes, strings and numbers that no JSON library writes by itself go through ``content=`` with this.
+#: For requests with ``content=``: bodies that no JSON library would write.
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 _PR_SET_PDEATHSIG = 1
@@ -49,23 +54,8 @@ _libc = ctypes.CDLL(None)  # loaded before any fork
 
 
 def traveller(**changes: Any) -> Json:
-    """A traveller whom nobody else is, with these changes."""
-    body: Json = {
-        "name": f"Traveller {uuid4()}",
-        "people_num": 3,
-        "people_age": [41, 38, 7],
-        "children_num": 1,
-        "budget": 350.5,
-        "nights": 5,
-        "time_arrival": "2027-07-03",
-        "pool": True,
-        "spa": False,
-        "pet_friendly": False,
-        "lake": True,
-        "mountain": False,
-        "sport": True,
-    }
-    return body | changes
+    """A traveller with a unique name and these changes."""
+    return {**EXAMPLE, "name": f"Traveller {uuid4()}", "budget": 350.5} | changes
 
 
 def place(location_id: int, **changes: Any) -> Json:
@@ -76,7 +66,7 @@ def place(location_id: int, **changes: Any) -> Json:
 
 
 def eventually(condition: Callable[[], T], within_s: float = 30.0, *, every_s: float = 0.05) -> T:
-    """What the condition gives once it is true; fails when that takes too long. Connections may fail meanwhile."""
+    """Wait until the condition is true and return its value; connections may fail meanwhile. Fails after a time-out."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -92,7 +82,7 @@ def eventually(condition: Callable[[], T], within_s: float = 30.0, *, every_s: f
 
 
 def problem(reply: httpx.Response, status: int, code: str) -> Json:
-    """The body of a problem reply, which has to be one, with this status and this code."""
+    """The body of the reply, after checking that it is a problem with this status and code."""
     assert reply.status_code == status, reply.text
     assert reply.headers["content-type"].split(";")[0] == PROBLEM
     body: Json = reply.json()
@@ -108,17 +98,19 @@ def problem(reply: httpx.Response, status: int, code: str) -> Json:
 
 
 def fields(body: Json) -> set[str]:
-    """The fields that a 422 finds wrong."""
+    """The wrong fields that a 422 names."""
     return {error["field"] for error in body["errors"]}
 
 
 class Api:
-    """The routes that tests use most, over connections that are kept."""
+    """The routes that tests use most, over persistent connections. ``ledger`` records every reply."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.ledger = Ledger()
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-        self.http = httpx.Client(base_url=url, timeout=70, trust_env=False, limits=limits)
+        hooks: dict[str, list[Callable[..., None]]] = {"request": [self._asking], "response": [self._heard]}
+        self.http = httpx.Client(base_url=url, timeout=70, trust_env=False, limits=limits, event_hooks=hooks)
 
     def close(self) -> None:
         self.http.close()
@@ -136,7 +128,7 @@ class Api:
         return str(UUID(reply.json()["task_id"]))
 
     def answer(self, body: Json | None = None, **headers: str) -> Json:
-        """Starts an inference and waits: the reply with the places in it."""
+        """Starts an inference and waits; returns the reply, which contains the places."""
         reply = self.http.post("/inference/start", json=body or traveller(), headers={"Prefer": "wait=30", **headers})
         assert reply.status_code == 200, reply.text
         found: Json = reply.json()
@@ -150,7 +142,7 @@ class Api:
         return found
 
     def finished(self, task_id: str, within_s: float = 30.0, kind: str = "inference") -> Json:
-        """The status of a task once it is no longer pending."""
+        """Wait until a task has finished; returns its status."""
 
         def look() -> Json | None:
             found = self.status(task_id, kind)
@@ -173,9 +165,21 @@ class Api:
         user: Json = found
         return user
 
+    def _asking(self, request: httpx.Request) -> None:
+        self.ledger.asking(_client(), request)
+
+    def _heard(self, reply: httpx.Response) -> None:
+        reply.read()
+        self.ledger.heard(_client(), reply)
+
+
+def _client() -> str:
+    """The name of this thread as a client: a thread sends a request only after the reply to its last one."""
+    return str(threading.get_ident())
+
 
 class Process:
-    """One process of placerank; it can be killed, stopped and started again at will."""
+    """One placerank process; it can be killed, stopped and started again."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.arguments = list(arguments)
@@ -208,11 +212,11 @@ class Process:
             )
 
     def kill(self) -> None:
-        """Ends it as a machine that fails does."""
+        """Ends it with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = STOP_S) -> float:
-        """Ends it in order: it has to exit with 0 and leave no process. Returns how long that took."""
+        """Ends it gracefully: it has to exit with 0 and leave no process. Returns the seconds that this took."""
         family = psutil.Process(self.pid).children(recursive=True)
         began = time.monotonic()
         code = self._end(number, within_s)
@@ -224,7 +228,7 @@ class Process:
         return took
 
     def close(self) -> None:
-        """Ends it in whatever way, if it still runs."""
+        """Ends it if it still runs; with SIGKILL if SIGTERM does not work."""
         if self.alive():
             try:
                 self._end(signal.SIGTERM, STOP_S)
@@ -238,7 +242,7 @@ class Process:
 
 
 class Cluster:
-    """Processes of placerank on a database, a virtual host and a Redis database of their own."""
+    """placerank processes with their own database, virtual host and Redis database."""
 
     def __init__(
         self, services: Services, name: str, folder: Path, *, redis_database: int, database_url: str | None = None
@@ -258,13 +262,13 @@ class Cluster:
         self.api = Api(f"http://127.0.0.1:{self.port}")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end, which has to be a good one."""
+        """Runs a command; it has to exit with 0."""
         ended = command(*arguments, environment=self.environment)
         assert ended.returncode == 0, ended.stderr
         return ended
 
     def start(self, name: str, *arguments: str) -> Process:
-        """Starts a process under a name of its own."""
+        """Starts a process under this name."""
         process = Process(arguments, self.environment, self._folder / f"{name}.log")
         self.processes[name] = process
         process.start()
@@ -284,7 +288,7 @@ class Cluster:
         eventually(ready, START_S)
 
     def check(self) -> None:
-        """Every process still runs."""
+        """Checks that every process still runs."""
         for name, process in self.processes.items():
             assert process.alive(), f"{name} has ended:\n{process.output[-3000:]}"
 
@@ -294,15 +298,26 @@ class Cluster:
     def rows(self, query: LiteralString, *parameters: object) -> list[Json]:
         return rows(self.database_url, query, *parameters)
 
+    @contextmanager
+    def recorded(self) -> Iterator[Ledger]:
+        """A new ledger for this context. At its end, what clients were told has to agree with what is stored."""
+        before, self.api.ledger = self.api.ledger, Ledger()
+        try:
+            yield self.api.ledger
+            lenient = Rules(may_be_unfinished=True, may_fail=True)
+            self.api.ledger.check(connection(self.database_url), lenient).demand_none()
+        finally:
+            self.api.ledger = before
+
     def stop(self, name: str) -> None:
-        """Stops one process in order."""
+        """Stops one process gracefully."""
         self.processes.pop(name).stop()
 
     def kill(self, name: str) -> None:
         self.processes.pop(name).kill()
 
     def end(self) -> None:
-        """Stops everything: each process has to have lived until now, exit with 0 and leave nothing."""
+        """Stops everything: each process must still run, exit with 0 and leave no process."""
         self.api.close()
         failures: list[AssertionError] = []
         try:
@@ -345,7 +360,7 @@ class Embedded:
         self.process.start()
 
     def live_once(self) -> None:
-        """A first life, which leaves in ``first`` what it did for the next one to find, and no process."""
+        """The first run. ``first`` keeps its answers for comparison with the second run; no process may be left."""
         began = time.monotonic()
         self.start()
         self.wait_until_ready()
@@ -358,7 +373,7 @@ class Embedded:
         stop_s = self.process.stop(signal.SIGINT, EMBEDDED_STOP_S)
         print(f"embedded: first start to first answer {first_s:.1f} s, Ctrl-C to the end {stop_s:.1f} s")
         assert first_s < START_S
-        # What has left the family would still be working in the folder.
+        # Also processes that are no longer children: they still have the folder in their command line.
         left = [one for one in psutil.process_iter(["cmdline"]) if str(self.data_dir) in str(one.info["cmdline"])]
         assert not left
 
@@ -375,7 +390,7 @@ class Embedded:
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without what would configure placerank, or would call a sentence of its own a warning of Python's."""
+    """The environment of this process, without settings of placerank and without PYTHONWARNINGS."""
     ours = ("PLACERANK_", "DATABASE_URL", "CELERY_", "OTEL_", "PYTHONWARNINGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"COLUMNS": "200"}
 
@@ -383,7 +398,7 @@ def clean_environment() -> dict[str, str]:
 def command(
     *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command of placerank to its end."""
+    """Runs a placerank command and waits for its end."""
     return subprocess.run(
         [PLACERANK, *arguments],
         env={**clean_environment(), **(environment or {})},
@@ -397,7 +412,7 @@ def command(
 
 
 def rows(url: str, query: LiteralString, *parameters: object) -> list[Json]:
-    """What the database says."""
+    """The rows that a query finds."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=5) as connection:
         cursor = connection.execute(query, parameters)
         return cursor.fetchall() if cursor.description else []
@@ -405,7 +420,7 @@ def rows(url: str, query: LiteralString, *parameters: object) -> list[Json]:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What happens here must not take longer."""
+    """Fails if the code inside takes longer."""
     began = time.monotonic()
     yield
     took = time.monotonic() - began
@@ -413,6 +428,6 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Runs in the child: nobody could end it if the tests were killed."""
+    """Runs in the child: the kernel ends it if the tests are killed."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""A cluster whose every process is read by a Prometheus, with work for all of its metrics."""
+"""A cluster whose processes are all scraped by a Prometheus, with work for all metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LABELS = {"namespace": "placerank"}
 
 
 class Observed(Cluster):
-    """Each process gets a port for its metrics, the same one whenever it starts anew."""
+    """Each process has a port for its metrics and keeps it over restarts."""
 
     def __init__(self, services: Services, name: str, folder: Path, *, redis_database: int) -> None:
         super().__init__(services, name, folder, redis_database=redis_database)
@@ -45,11 +45,11 @@ class Observed(Cluster):
         return process
 
     def add_metrics(self, name: str) -> None:
-        """One more process, before it is started, that is to be read."""
+        """Add a process that Prometheus scrapes; call this before it is started."""
         self.metrics[name] = free_port()
 
     def targets(self) -> dict[str, tuple[str, dict[str, str]]]:
-        """What Prometheus is to read."""
+        """The address and the labels of each process, for Prometheus."""
         return {name: (f"127.0.0.1:{port}", {**_LABELS, "pod": name}) for name, port in self.metrics.items()}
 
     def start_all(self) -> None:
@@ -63,7 +63,7 @@ class Observed(Cluster):
         self.api.answer()
 
     def travel(self, count: int, threads: int = 32) -> None:
-        """So many travellers ask, look and choose: most take a place among the first, some none, some change it."""
+        """``count`` travellers ask, read and choose: most choose one of the first places, some none, some change it."""
 
         def one(number: int) -> None:
             task_id = self.api.start()
@@ -80,14 +80,14 @@ class Observed(Cluster):
             list(pool.map(one, range(count)))
 
     def ask(self, count: int, threads: int = 16) -> None:
-        """So many travellers ask and do not wait."""
+        """``count`` travellers start an inference and do not wait."""
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda _: self.api.start(), range(count)))
 
     def work_for_everything(self) -> None:
-        """Besides answers: cancellations, deadlines passed, bad requests, a training, work for the relay."""
+        """Answers, cancellations, missed deadlines, bad requests and a training."""
         self.travel(100)
-        # A rate is what changes from one scrape to the next: what the first one finds is no change.
+        # A rate needs two scrapes: what the first scrape finds does not count as a change.
         time.sleep(2.5 * prometheus.SCRAPE_S)
         self.travel(100)
         for _ in range(3):
@@ -98,7 +98,7 @@ class Observed(Cluster):
 
 
 def start_prometheus(cluster: Observed, rules: Sequence[Path] = ()) -> Prometheus:
-    """A Prometheus that reads every process; the test is skipped without one, and fails in CI."""
+    """A Prometheus that scrapes every process. Without one, the test is skipped; in CI it fails."""
     try:
         program = prometheus.find(install=os.geteuid() == 0)
     except ServiceUnavailable as missing:

@@ -1,4 +1,4 @@
-"""What is wrong gets a problem reply with the right 4xx, stores nothing and disturbs nobody."""
+"""Bad input gets a problem reply with the right 4xx, stores nothing and does not affect other requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGE = 10 * 2**20
 
 @pytest.fixture
 def api(cluster: Cluster) -> Iterator[Api]:
-    """The API; afterwards nothing has been stored, the same process serves on, and has found no error in itself."""
+    """The API. After the test nothing was stored, the same process still serves, and it logged no traceback."""
     api, process = cluster.api, cluster.processes["api"]
     before, pid, output = api.info(), process.pid, process.output
     yield api
@@ -33,7 +33,7 @@ def api(cluster: Cluster) -> Iterator[Api]:
 
 
 def with_value(field: str, text: str) -> bytes:
-    """A traveller one of whose values is written like this, which no JSON library would write."""
+    """A traveller with this text as the value of a field; no JSON library would write it."""
     body = json.dumps(traveller() | {field: "@here"})
     return body.replace('"@here"', text).encode()
 
@@ -213,7 +213,7 @@ def test_json_is_read_whatever_the_content_type_says(cluster: Cluster, headers: 
 @pytest.mark.parametrize(("method", "path"), [("POST", START), ("PUT", SELECT), ("POST", "/train/start")])
 @pytest.mark.parametrize("way", ["length", "chunked"])
 def test_ten_megabytes(api: Api, method: str, path: str, way: str) -> None:
-    """The client sends all of its body before it reads, as most clients do, and then gets to read the reply."""
+    """The client sends its whole body before it reads, as most clients do, and then receives the reply."""
     body = json.dumps(traveller(padding="x" * LARGE)).encode()
     parts = urlsplit(api.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
@@ -239,7 +239,7 @@ def test_a_body_that_is_only_announced(api: Api) -> None:
         head = f"POST {START} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode() + b"{")
         connection.shutdown(socket.SHUT_WR)
-        # Nobody reads a reply to half a request; the process has to live on, which the fixture looks at.
+        # No reply is expected to half a request. The fixture checks that the process still serves.
         while connection.recv(65_536):
             pass
 

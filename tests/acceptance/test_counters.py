@@ -1,4 +1,4 @@
-"""What the processes count is what the database holds, as Prometheus reads it."""
+"""The counters that Prometheus scrapes agree with the rows in the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tools.services import Services
     from tools.services.prometheus import Prometheus
 
-#: OBSERVED_INFERENCES=10000 is the same test at length.
+#: OBSERVED_INFERENCES=10000 runs a longer version of the test.
 COUNT = int(os.environ.get("OBSERVED_INFERENCES", "400"))
 
 COUNTED: dict[str, LiteralString] = {

@@ -1,4 +1,4 @@
-"""Every panel has data and every alert can fire: asked of a Prometheus that reads the running system."""
+"""Every panel has data and the alerts fire, in a Prometheus that scrapes the running system."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ QUERIES = [
 
 
 def quick(folder: Path) -> Path:
-    """The chart's rules, which fire after seconds instead of minutes."""
+    """The chart's rules, changed to fire after seconds instead of minutes."""
     rules = yaml.safe_load(ALERTS.read_text())
     for group in rules["groups"]:
         group["interval"] = "1s"
@@ -110,7 +110,7 @@ def test_a_dead_letter_fires_and_clears(cluster: Observed, prometheus: Prometheu
 
 
 async def give_up(url: str) -> None:
-    """A message where those end that nobody could finish."""
+    """Publish a message to the dead letters."""
     async with await aio_pika.connect(addresses.amqp(url)) as connection:
         channel = await connection.channel()
         await declare(channel)
@@ -121,7 +121,7 @@ async def give_up(url: str) -> None:
 
 def test_a_broker_that_is_away_fires_and_clears(cluster: Observed, prometheus: Prometheus, services: Services) -> None:
     if not services.owned("rabbitmq"):
-        pytest.skip("somebody else's broker is not stopped")
+        pytest.skip("RabbitMQ was not started here")
     services.stop("rabbitmq")
     try:
         eventually(lambda: prometheus.value('min(placerank_broker_connected{pod="api"})') == 0, 60, every_s=0.5)
@@ -135,7 +135,7 @@ def test_a_broker_that_is_away_fires_and_clears(cluster: Observed, prometheus: P
 
 
 def test_pictures_of_them_can_be_drawn(prometheus: Prometheus, tmp_path: Path) -> None:
-    """PICTURES=docs/images keeps them."""
+    """PICTURES=docs/images writes them there."""
     folder = Path(os.environ.get("PICTURES") or tmp_path)
     for page in ALL:
         file = folder / f"dashboard-{page.name}.svg"

@@ -37,7 +37,7 @@ def places_command(embedded: Embedded, *arguments: str | Path) -> subprocess.Com
 
 
 def write_without_ids(path: Path, places: list[Place]) -> Path:
-    """A TSV as people have it: with a header, without ids."""
+    """A typical TSV file of a user: with a header, without ids."""
     columns = PLACE_FIELDS[1:]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -110,7 +110,7 @@ class TestPlaces:
         assert [row["price"] for row in rows] == [one.price for one in places]
         mine = {one.price for one in places}
         eventually(lambda: {one["price"] for one in embedded.api.answer()["results"]} <= mine)
-        # What was shown before is still what was shembedded.
+        # The answer of before the import still shows the old places.
         assert embedded.api.results(embedded.first["answered"]["task_id"]) == embedded.first["answered"]["results"]
 
     def test_rows_without_ids_are_appended(self, embedded: Embedded, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ class TestPlaces:
         assert catalogue(embedded) == [{name: getattr(one, name) for name in PLACE_FIELDS} for one in places]
         eventually(lambda: all(one["location_id"] <= 50 for one in embedded.api.answer()["results"]))
         assert places_command(embedded, "export", second).returncode == 0
-        # Other places come in between, so that the second import has everything to do.
+        # Import other places first, so that the next import has to change every place.
         write_without_ids(tmp_path / "between.tsv", synthetic.places(70, 9))
         assert places_command(embedded, "import", "--replace", tmp_path / "between.tsv").returncode == 0
         assert embedded.api.info()["locations"] == 70
@@ -172,7 +172,7 @@ class TestPlaces:
 
 
 class TestSettings:
-    """Here that every command asks for them, and how it ends; which ones are wrong is told elsewhere."""
+    """Every command checks its settings and ends with an error. Unit tests cover which values are wrong."""
 
     @pytest.mark.parametrize(
         ("arguments", "variable", "environment"),
@@ -217,7 +217,7 @@ class TestSettings:
 
 
 def test_the_api_never_loads_what_only_workers_need() -> None:
-    """In a process of its own: this one has loaded them all."""
+    """In a separate process, because this one has already loaded all of them."""
     code = """
 import sys
 from placerank import runtime, settings, server

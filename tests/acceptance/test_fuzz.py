@@ -1,4 +1,4 @@
-"""Requests made up from the API's own OpenAPI description: none breaks it, and each reply is a described one."""
+"""Fuzzing from the API's own OpenAPI description: no request breaks the API, and every reply is documented."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-#: For each operation, beside the cases that cover each parameter's bounds.
+#: For each operation, in addition to the cases that cover the bounds of each parameter.
 EXAMPLES = 20
 SEED = 20
-#: Longer than any wait that a request may ask for.
+#: Longer than the longest wait that a request can ask for.
 TIMEOUT_S = 70
 
 
 @pytest.fixture
 def fuzzed(services: Services, database_url: str, tmp_path: Path) -> Iterator[Cluster]:
-    """An API on data of its own: what is made up here changes the catalogue, and erases travellers."""
+    """An API with its own data: the generated requests change the catalogue and erase travellers."""
     cluster = Cluster(services, "fuzzed", tmp_path, redis_database=15, database_url=database_url)
     try:
         cluster.start_api()

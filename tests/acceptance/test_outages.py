@@ -1,4 +1,4 @@
-"""Services and processes go away and come back, and nothing is lost, nothing is done twice, nothing needs a restart."""
+"""Services and processes fail and come back: nothing is lost, nothing is applied twice, nothing needs a restart."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from uuid import UUID, uuid4
 import psutil
 import pytest
 from tests.acceptance.harness import Cluster, eventually, place, problem, traveller, within
+from tests.ledger import connection, counting_finishes
+from tests.verdict import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from tests.ledger import Ledger
 
 AT_ONCE_S = 2.0
-#: What a test machine under load may add to a bound that the API keeps by a clock of its own.
+#: Extra time for a loaded test machine: the API measures its bound on its own clock.
 SLACK_S = 0.5
 UNKNOWN = UUID(int=7)
 
 
 @pytest.fixture(autouse=True)
 def own_services(whole_cluster: Cluster) -> None:
-    """Only what was started here may be taken away."""
+    """Skip the test unless all services were started by the tests: others must not be stopped."""
     names = ("postgresql", "rabbitmq", "redis")
     if foreign := [name for name in names if not whole_cluster.services.owned(name)]:
-        pytest.skip(f"{', '.join(foreign)} is not ours to stop")
+        pytest.skip(f"not started here: {', '.join(foreign)}")
 
 
 @pytest.fixture(scope="module")
 def _two_workers(whole_cluster: Cluster) -> Iterator[None]:
-    """A second inference worker beside the first, for the tests of this module."""
+    """A second inference worker, for the tests of this module."""
     whole_cluster.start_worker("second inference")
     yield
     if "second inference" in whole_cluster.processes:
@@ -43,7 +46,7 @@ def _two_workers(whole_cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture
 def unharmed(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster, of which no process was started anew, and which works as before when the test has ended."""
+    """The cluster. After the test no process was restarted, and all services work again."""
     pids = cluster.pids()
     yield cluster
     assert cluster.pids() == pids
@@ -61,7 +64,7 @@ def works_again(cluster: Cluster) -> None:
 
 @contextmanager
 def away(cluster: Cluster, name: str) -> Iterator[None]:
-    """A service is stopped; it comes back in the end, if the test has not brought it back itself."""
+    """Stops a service, and starts it again at the end of the context."""
     cluster.services.stop(name)
     try:
         yield
@@ -71,7 +74,7 @@ def away(cluster: Cluster, name: str) -> Iterator[None]:
 
 @contextmanager
 def paused(cluster: Cluster, name: str) -> Iterator[None]:
-    """A service hangs: its connections stay open and nothing answers."""
+    """Pauses a service: its connections stay open, and it does not answer."""
     cluster.services.pause(name)
     try:
         yield
@@ -80,72 +83,41 @@ def paused(cluster: Cluster, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def counted(cluster: Cluster) -> Iterator[dict[UUID, int]]:
-    """How often each inference was finished, as the database itself counts it."""
-    found: dict[UUID, int] = {}
-    cluster.rows("CREATE TABLE finishes (task_id uuid NOT NULL)")
-    try:
-        cluster.rows(
-            """
-            CREATE FUNCTION count_finish() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN INSERT INTO finishes VALUES (NEW.id); RETURN NULL; END'
-            """
-        )
-        cluster.rows(
-            """
-            CREATE TRIGGER finishes AFTER UPDATE OF status, scores, finished_at ON inferences FOR EACH ROW
-            WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION count_finish()
-            """
-        )
-        yield found
-        rows = cluster.rows("SELECT task_id, count(*) AS times FROM finishes GROUP BY task_id")
-        found.update({row["task_id"]: row["times"] for row in rows})
-    finally:
-        cluster.rows("DROP TRIGGER IF EXISTS finishes ON inferences")
-        cluster.rows("DROP FUNCTION IF EXISTS count_finish")
-        cluster.rows("DROP TABLE finishes")
+def done_once(cluster: Cluster, within_s: float = 60.0) -> Iterator[Ledger]:
+    """Each inference that is accepted in here has to succeed, and its answer has to be stored whole and once."""
+    ask = connection(cluster.database_url)
+    with counting_finishes(cluster.database_url), cluster.recorded() as told:
+        yield told
+        told.wait_until_finished(ask, within_s)
+        told.check(ask, Rules(places=10), finishes_counted=True).demand_none()
+        # If a worker died after storing and before announcing, the API finds the answer a moment later by itself.
+        assert {cluster.api.finished(task_id)["status"] for task_id in told.accepted} == {"SUCCESS"}
+        told.check(ask, Rules(places=10), finishes_counted=True).demand_none()
 
 
-def start_many(cluster: Cluster, count: int) -> list[UUID]:
+def start_many(cluster: Cluster, count: int) -> None:
     with ThreadPoolExecutor(16) as pool:
-        return [UUID(task_id) for task_id in pool.map(lambda _: cluster.api.start(), range(count))]
-
-
-def finish_all(cluster: Cluster, task_ids: list[UUID], within_s: float = 60.0) -> None:
-    """Each of them comes to a good end, stored whole and once."""
-
-    def unfinished() -> list[object]:
-        return list(cluster.rows("SELECT id FROM inferences WHERE id = ANY(%s) AND finished_at IS NULL", task_ids))
-
-    eventually(lambda: not unfinished(), within_s, every_s=0.2)
-    rows = cluster.rows("SELECT id, status, cardinality(scores) AS n FROM inferences WHERE id = ANY(%s)", task_ids)
-    assert {row["id"] for row in rows} == set(task_ids)
-    assert {(row["status"], row["n"]) for row in rows} == {("SUCCESS", 10)}
-    # Where a worker died between storing and telling, it takes the API a moment to look for itself.
-    assert {cluster.api.finished(str(task_id))["status"] for task_id in task_ids} == {"SUCCESS"}
+        list(pool.map(lambda _: cluster.api.start(), range(count)))
 
 
 @pytest.mark.usefixtures("_two_workers")
 def test_without_rabbitmq_starts_are_taken_and_run_once_it_is_back(unharmed: Cluster) -> None:
-    """Two relays and two workers share what was waiting."""
+    """Two relays and two workers share the work that waited."""
     api = unharmed.api
     unharmed.start("second relay", "relay")
-    with counted(unharmed) as finishes:
-        with away(unharmed, "rabbitmq"):
-            task_ids = []
-            for _ in range(3):
-                with within(AT_ONCE_S):
-                    task_ids.append(UUID(api.start()))
+    with done_once(unharmed) as told, away(unharmed, "rabbitmq"):
+        for _ in range(3):
             with within(AT_ONCE_S):
-                trained = api.http.post("/train/start", json={"max_lists": 2}).json()["task_id"]
-            task_ids += start_many(unharmed, 100)
-            ready = eventually(lambda: api.http.get("/healthz/ready"))
-            assert ready.status_code == 200
-            assert ready.json()["broker"] != "ok"
-            assert api.status(str(task_ids[0]))["status"] == "PENDING"
-        finish_all(unharmed, task_ids)
-        assert api.finished(trained, 60, kind="train")["status"] == "FAILURE"
-    assert [finishes.get(task_id) for task_id in task_ids] == [1] * len(task_ids)
+                api.start()
+        with within(AT_ONCE_S):
+            trained = api.http.post("/train/start", json={"max_lists": 2}).json()["task_id"]
+        start_many(unharmed, 100)
+        ready = eventually(lambda: api.http.get("/healthz/ready"))
+        assert ready.status_code == 200
+        assert ready.json()["broker"] != "ok"
+        assert api.status(told.accepted[0])["status"] == "PENDING"
+    assert len(told.accepted) == 103
+    assert api.finished(trained, 60, kind="train")["status"] == "FAILURE"
     unharmed.stop("second relay")
 
 
@@ -175,7 +147,7 @@ def test_with_a_redis_that_hangs_everything_is_answered_from_postgresql(unharmed
 
 
 def routes(task_id: str) -> list[tuple[str, str, object]]:
-    """Every route that needs the database, with a body where it takes one."""
+    """Method, path and body (or none) of every route that needs the database."""
     return [
         ("POST", "/inference/start", traveller()),
         ("GET", f"/inference/status/{UNKNOWN}", None),
@@ -211,7 +183,7 @@ def test_without_postgresql_every_route_says_so_at_once(unharmed: Cluster, how: 
         first, took = ask(("POST", "/inference/start", traveller()))
         problem(first, 503, "database_unavailable")
         assert took <= AT_ONCE_S + SLACK_S
-        # All at once is no slower: nothing queues behind what hangs.
+        # Concurrent requests are not slower: no request queues behind one that hangs.
         with ThreadPoolExecutor(64) as pool:
             for reply, took in pool.map(ask, routes(answered["task_id"])):
                 problem(reply, 503, "database_unavailable")
@@ -223,7 +195,7 @@ def test_without_postgresql_every_route_says_so_at_once(unharmed: Cluster, how: 
         assert api.http.get("/metrics").status_code == 200
     eventually(lambda: api.http.post("/inference/start", json=traveller()).status_code == 200, 15)
     works_again(unharmed)
-    # A commit that was under way when the server was paused may have gone through; nothing else may.
+    # A commit that was in flight when the server was paused may have succeeded. Nothing else may be stored.
     after = api.info()
     assert after["locations"] - before["locations"] in ({0} if how is away else {0, 1})
     api.http.delete("/content/location/900100")
@@ -231,36 +203,34 @@ def test_without_postgresql_every_route_says_so_at_once(unharmed: Cluster, how: 
 
 @pytest.mark.usefixtures("_two_workers")
 def test_a_killed_worker_loses_nothing(cluster: Cluster) -> None:
-    """What it had taken goes to the other one."""
+    """The other worker gets the messages that it had prefetched."""
     workers = [psutil.Process(cluster.processes[name].pid) for name in ("inference", "second inference")]
-    with counted(cluster) as finishes:
+    with done_once(cluster, 90) as told:
         for worker in workers:
             worker.send_signal(signal.SIGSTOP)
-        task_ids = start_many(cluster, 150)
+        start_many(cluster, 150)
         for worker in workers:
             worker.send_signal(signal.SIGCONT)
-        # In the middle of its work, if it can be caught there.
+        # Kill it in the middle of its work, if possible.
         eventually(lambda: cluster.rows("SELECT 1 FROM finishes LIMIT 1"), every_s=0.001)
         cluster.kill("inference")
         cluster.processes["inference"] = cluster.processes.pop("second inference")
-        task_ids += start_many(cluster, 20)
-        finish_all(cluster, task_ids, 90)
-    assert [finishes.get(task_id) for task_id in task_ids] == [1] * len(task_ids)
+        start_many(cluster, 20)
+    assert len(told.accepted) == 170
 
 
 def test_a_killed_api_loses_nothing_that_was_committed(cluster: Cluster) -> None:
-    """The broker hangs, so that nothing of what is committed can be confirmed before the API dies."""
+    """The broker hangs, so that no message is confirmed before the API is killed."""
     cluster.api.answer()
-    with counted(cluster) as finishes:
+    with done_once(cluster) as told:
         with paused(cluster, "rabbitmq"):
             with within(AT_ONCE_S):
                 cluster.api.start()
-            task_ids = start_many(cluster, 60)
+            start_many(cluster, 60)
             key, body = {"Idempotency-Key": str(uuid4())}, traveller()
-            task_ids.append(UUID(cluster.api.start(body, **key)))
+            keyed = cluster.api.start(body, **key)
             cluster.kill("api")
         cluster.start_api()
         cluster.wait_until_ready()
-        assert UUID(cluster.api.start(body, **key)) == task_ids[-1]
-        finish_all(cluster, task_ids)
-    assert [finishes.get(task_id) for task_id in task_ids] == [1] * len(task_ids)
+        assert cluster.api.start(body, **key) == keyed
+    assert len(told.accepted) == 62

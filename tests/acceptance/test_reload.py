@@ -1,4 +1,4 @@
-"""The images for development: changed code is what runs, and jobs and signals still end the process."""
+"""The development images run changed code; jobs and signals still end the process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ while True:
 
 
 class Running:
-    """The program over a package ``shown`` that says a word and goes on until SIGTERM."""
+    """The reloader running a package ``shown``, which prints a word and runs until SIGTERM."""
 
     def __init__(self, folder: Path, main: str = SERVING) -> None:
         self.installed, self.code = folder / "installed", folder / "code"
@@ -49,14 +49,14 @@ class Running:
             )
 
     def wait_for(self, words: str) -> None:
-        """Until the output holds them."""
+        """Wait until the output contains these words."""
         until = time.monotonic() + 30
         while words not in self.log.read_text():
             assert time.monotonic() < until, self.log.read_text()
             time.sleep(0.05)
 
     def change(self, text: str) -> None:
-        """As a tool does that copies changed files into a pod."""
+        """Change a file, as a tool does that copies files into a pod."""
         (self.code / "shown" / "word.py").write_text(text)
 
 

@@ -1,4 +1,4 @@
-"""Every route, with what it promises."""
+"""Every route keeps its documented behaviour."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def api(cluster: Cluster) -> Api:
 
 @contextmanager
 def standing_still(cluster: Cluster) -> Iterator[None]:
-    """The inference worker does nothing: what is started stays pending."""
+    """Pauses the inference worker: inferences stay pending."""
     worker = psutil.Process(cluster.processes["inference"].pid)
     worker.send_signal(signal.SIGSTOP)
     try:
@@ -398,7 +398,7 @@ class TestIdempotency:
 
 
 def pages(api: Api, path: str) -> list[list[dict[str, Any]]]:
-    """All pages of a list, by its own links."""
+    """All pages of a list, found through its ``next`` links."""
     found = []
     while path:
         reply = api.http.get(path)
@@ -580,14 +580,14 @@ class TestErasure:
 
 
 def _mentions(cluster: Cluster, word: str) -> list[str]:
-    """Where in the database and in Redis a word stands."""
+    """The tables and Redis keys that contain a word."""
     tables = cluster.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     places = [
         table["tablename"]
         for table in tables
         if table["tablename"] not in {"models", "locations"}
         and cluster.rows(
-            # The table's name comes from the database itself.
+            # The name of the table comes from the database itself, so it is safe in a query.
             f'SELECT 1 FROM "{table["tablename"]}" AS t WHERE position(%s IN t::text) > 0 LIMIT 1',
             word,
         )
@@ -641,7 +641,7 @@ class TestTraining:
 
 
 def _answered_lists(api: Api, count: int) -> None:
-    """Seeded travellers ask, and choose as their hidden preference says."""
+    """Simulated travellers (seeded) ask and choose according to their hidden preference."""
     rng = np.random.default_rng(11)
     for one in synthetic.travellers(count, 11):
         body = {name: getattr(one, name) for name in one.__dataclass_fields__}
@@ -721,7 +721,7 @@ class TestOperations:
 
 @pytest.fixture(scope="module")
 def empty(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """An API alone, whose database was migrated while it was running, without any place."""
+    """An API without workers and without places, whose database was migrated after its start."""
     cluster = Cluster(services, "empty", tmp_path_factory.mktemp("empty"), redis_database=0)
     try:
         cluster.start_api()

@@ -1,4 +1,4 @@
-"""``make run-services``: what it starts, and that it ends all of it. The project's commands are stood in for here."""
+"""``make run-services``: what it starts, and that it ends everything. A small script stands in for ``placerank``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ elif sys.argv[1] in ("relay", "worker"):
 
 @pytest.fixture
 def environment(services: Services) -> dict[str, str]:
-    """The session's services are found, so that only the children are started here."""
+    """Addresses of the session's services, so that only the placerank processes are started here."""
     url = services.create_database(f"run_{os.getpid()}_{time.monotonic_ns()}")
     known = {"RABBITMQ_MANAGEMENT_URL": services.management_url} if services.management_url else {}
     return {**os.environ, **services.environment(), **known, "DATABASE_URL": url, "PORT": str(private.free_port())}
@@ -98,7 +98,7 @@ def test_it_introduces_itself_and_ends_all_that_it_started(
 ) -> None:
     with running(tmp_path, environment) as (process, state):
         output = tmp_path / "output"
-        # The children speak for themselves: their lines may come later than the introduction.
+        # The children write their own lines, which may come after the introduction.
         awaited = ("Ctrl-C ends everything", "inference | argv", "training | argv", "relay | management")
         assert eventually(lambda: all(line in output.read_text() for line in awaited)), output.read_text()
         told = read(state)

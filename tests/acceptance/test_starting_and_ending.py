@@ -1,4 +1,4 @@
-"""How processes come and go: what they wait for before they start, and how the API leaves."""
+"""How processes start and stop: what they wait for before they start, and how the API drains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tools.services import Services
 
-READY = "Database, broker and cache are as they have to be."
+READY = "The database is migrated, and no service refuses user or password."
 
 
 def without_credentials(url: str) -> str:
@@ -29,7 +29,7 @@ def without_credentials(url: str) -> str:
 
 @pytest.fixture
 def environment(services: Services, broker_url: str, cache_url: str) -> dict[str, str]:
-    """Services as processes find them, on a database that nobody has migrated."""
+    """Addresses of the services, with a database that is not migrated."""
     return {
         "DATABASE_URL": services.create_database(f"empty_{time.time_ns()}"),
         "CELERY_BROKER_URL": broker_url,
@@ -142,7 +142,7 @@ def test_definitions_that_would_let_nobody_in_are_refused(url: str) -> None:
 
 @pytest.fixture
 def leaving_api(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Process, Api]]:
-    """An API without workers, so that what is started waits; it drains for two seconds."""
+    """An API without workers, so that inferences stay pending. It drains for two seconds."""
     for arguments in (["migrate"], ["places", "demo"]):
         assert command(*arguments, environment=environment).returncode == 0
     port = free_port()

@@ -1,4 +1,4 @@
-"""``placerank status`` and ``placerank doctor``: what they say of a system, and their exit codes."""
+"""``placerank status`` and ``placerank doctor``: what they report, and their exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.harness import PLACERANK, clean_environment, command, eventually
 from tests.integration.support import start_of, store, thread_database
 
-from placerank.worker.inference.serving import ensure_first_model
+from placerank.worker.first_model import ensure_first_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def environment(services: Services, database_url: str, broker_url: str, cache_ur
 
 
 def fill(environment: dict[str, str]) -> None:
-    """Places and a model: what a healthy system has."""
+    """Add places and a model, as a healthy system has them."""
     assert command("places", "demo", environment=environment).returncode == 0
     database = thread_database(environment["DATABASE_URL"])
     ensure_first_model(database)

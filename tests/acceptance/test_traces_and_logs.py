@@ -1,4 +1,4 @@
-"""One request, followed by its ids through every process: in traces that a collector reads, and in log lines."""
+"""One request can be followed by its ids through every process, in traces and in log lines."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ def cluster(services: Services, collector: Collector, tmp_path_factory: pytest.T
 
 
 def context(*, sampled: bool = True) -> tuple[str, str]:
-    """A W3C context as another service sends it, and its trace id."""
+    """A W3C trace context as another service sends it, and its trace id."""
     trace_id = secrets.token_hex(16)
     return f"00-{trace_id}-{secrets.token_hex(8)}-{'01' if sampled else '00'}", trace_id
 
 
 def lines(cluster: Cluster, process: str) -> list[dict[str, Any]]:
-    """What a process has logged: every line is JSON, but for those that greet."""
+    """The JSON lines that a process has logged; only greetings are not JSON."""
     text = cluster.processes[process].output.splitlines()
     return [json.loads(line) for line in text if line.startswith("{")]
 
 
 def tree(spans: list[Span]) -> dict[str, str]:
-    """The name of each span, with that of its parent."""
+    """The name of each span and the name of its parent."""
     names = {span.span_id: span.name for span in spans}
     return {span.name: names.get(span.parent_id, "") for span in spans}
 
@@ -134,7 +134,7 @@ def test_what_the_relay_publishes_stays_in_its_trace(cluster: Cluster, collector
     cluster.api.finished(task_id)
 
     def relayed() -> bool:
-        # The API may still be noting the confirmation of its own message: then it is forgotten once more.
+        # The API may still record the confirmation of its own message; then ``published_at`` is reset again.
         cluster.rows(
             "UPDATE inferences SET finished_at = NULL, status = 'PENDING', published_at = NULL "
             "WHERE id = %s AND (published_at IS NOT NULL OR finished_at IS NOT NULL) RETURNING id",
@@ -189,7 +189,7 @@ def test_a_request_without_an_id_gets_one(cluster: Cluster) -> None:
 
 
 def test_no_line_holds_a_name_or_a_secret(cluster: Cluster) -> None:
-    """With a worker that fails too, and a statement that the database refuses."""
+    """Also for a refused body, a wrong key and an unknown route."""
     cluster.api.answer(traveller(name=NAME))
     cluster.api.http.post("/inference/start", json=traveller(name=NAME, budget="much"))
     cluster.api.http.post("/inference/start", json=traveller(name=NAME), headers={"Authorization": "Bearer wrong-key"})
@@ -205,7 +205,7 @@ def test_no_line_holds_a_name_or_a_secret(cluster: Cluster) -> None:
 
 def test_every_line_in_the_cluster_is_json(cluster: Cluster) -> None:
     for name, process in cluster.processes.items():
-        # Celery says goodbye on its own.
+        # Celery prints its own farewell.
         spoken = ("{", "placerank listens", "worker: ")
         told = [line for line in process.output.splitlines() if line and not line.startswith(spoken)]
         assert not told, (name, told[:3])
@@ -213,7 +213,7 @@ def test_every_line_in_the_cluster_is_json(cluster: Cluster) -> None:
 
 
 def median_s(cluster: Cluster, count: int = 15) -> float:
-    """Of the times that answers take."""
+    """The median seconds of an answer."""
 
     def one() -> float:
         began = time.perf_counter()
@@ -224,7 +224,7 @@ def median_s(cluster: Cluster, count: int = 15) -> float:
 
 
 def test_a_collector_that_is_away_costs_nothing(cluster: Cluster) -> None:
-    """Answers take as long as before, and the process ends within seconds."""
+    """Answers take as long as before, and the API stops within seconds."""
     there_s, before = median_s(cluster), cluster.environment
     cluster.stop("api")
     cluster.environment = before | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}

@@ -1,4 +1,4 @@
-"""Tests of the chart need Helm, which is no Python package: without it they are skipped, in CI they fail."""
+"""The tests of the chart need Helm, which is not a Python package. Without it they are skipped; in CI they fail."""
 
 from __future__ import annotations
 

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "placerank"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
-#: What a cluster with everything installed offers beside the core.
+#: The optional APIs of a cluster: KEDA and the Prometheus operator.
 APIS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
 
-#: What Helm takes the cluster for: without one, each version of Helm takes it for another.
+#: The Kubernetes version to render for. Without it, each version of Helm assumes a different one.
 KUBERNETES = "1.34.0"
 
 
 class RenderFailed(Exception):
-    """Helm refused; the text is what it said."""
+    """Helm failed; the message is its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A pod template and who holds it."""
+    """A pod template and the object that contains it."""
 
     owner: dict[str, Any]
     metadata: dict[str, Any]
@@ -41,12 +41,12 @@ class Part:
         return f"{self.owner['kind']}/{self.owner['metadata']['name']}"
 
     def containers(self) -> list[dict[str, Any]]:
-        """All of them, those that run first included."""
+        """All containers, init containers included."""
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
 
 
 def helm() -> str | None:
-    """The program, where there is one."""
+    """The path of the helm program, if it is installed."""
     return shutil.which("helm")
 
 
@@ -68,7 +68,7 @@ def render_text(
 def render(
     *sets: str, values: Path | None = None, apis: tuple[str, ...] = APIS, release: str = "placerank"
 ) -> tuple[dict[str, Any], ...]:
-    """The objects; nobody may change them."""
+    """The rendered objects; they are cached, so they must not be changed."""
     text = render_text(*sets, values=values, apis=apis, release=release)
     return tuple(document for document in yaml.safe_load_all(text) if document)
 
@@ -79,7 +79,7 @@ def of_kind(objects: tuple[dict[str, Any], ...], kind: str) -> dict[str, dict[st
 
 
 def parts(objects: tuple[dict[str, Any], ...]) -> Iterator[Part]:
-    """Every pod that the objects would make."""
+    """Every pod template in the objects."""
     for one in objects:
         match one["kind"]:
             case "Pod":
@@ -93,5 +93,5 @@ def parts(objects: tuple[dict[str, Any], ...]) -> Iterator[Part]:
 
 
 def environment(container: dict[str, Any]) -> dict[str, Any]:
-    """A container's variables: their values, or where they come from."""
+    """A container's environment variables: their values or their sources."""
     return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}

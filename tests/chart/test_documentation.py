@@ -1,4 +1,4 @@
-"""README, schemas and the broker's topology are those of the values and of the code."""
+"""README, schemas and the broker's topology agree with the values and with the code."""
 
 from __future__ import annotations
 

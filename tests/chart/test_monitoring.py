@@ -1,4 +1,4 @@
-"""Monitors, rules and dashboards: switched one by one, and read by the tools that they are for."""
+"""Monitors, rules and dashboards can be switched on one by one, and their tools accept them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an installation says at its end: how to reach it, and what is missing."""
+"""The notes after an installation say how to reach the API, and what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.chart.rendering import CHART, helm
 
 
 def notes(*sets: str) -> str:
-    """The notes of a release; no cluster is asked."""
+    """The notes of a release, rendered without a cluster."""
     command = [str(helm()), "install", "mine", str(CHART), "--namespace", "trips", "--dry-run=client"]
     command += [part for one in ("autoscaling.mode=hpa", *sets) for part in ("--set", one)]
     environment = {**os.environ, "KUBECONFIG": os.devnull}
@@ -31,11 +31,11 @@ def test_they_say_how_to_reach_it() -> None:
         ((), "The catalogue begins with 210 made-up places."),
         (("catalogue.demo=false",), "The catalogue is empty until you import places"),
         ((), "Every route is open."),
-        ((), "Workers do not follow the queue's length (autoscaling.mode is hpa)"),
+        ((), "Workers do not scale with the queue's length (autoscaling.mode is hpa)"),
         ((), "Nothing outside the cluster reaches the API."),
         (("networkPolicy.enabled=false",), "Any pod of the cluster can reach the services"),
         ((), "PostgreSQL and RabbitMQ of this release run on one pod each"),
-        ((), "Nothing reads the metrics"),
+        ((), "Prometheus does not scrape the metrics"),
     ],
 )
 def test_they_say_what_is_missing(sets: tuple[str, ...], sentence: str) -> None:

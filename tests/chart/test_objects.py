@@ -1,4 +1,4 @@
-"""Whatever the values: the objects are valid, and every pod passes Pod Security "restricted"."""
+"""For all sets of values, the objects are valid and every pod passes Pod Security "restricted"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.chart.rendering import CHART, CI, helm, of_kind, parts, render
 
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "schemas").glob("*.json")}
-#: The oldest that the chart promises to work with, and the newest that the schemas know.
+#: The oldest supported Kubernetes version, and the newest for which there are schemas.
 KUBERNETES = ("1.30", kubernetes_validate.latest_version())
 
 every_set = pytest.mark.parametrize("values", [None, *CI], ids=["defaults", *(path.stem for path in CI)])
@@ -125,7 +125,7 @@ def test_names_stay_short_enough_with_the_longest_release_and_class() -> None:
 
 
 def test_only_what_cannot_change_is_immutable_between_versions() -> None:
-    """A new version may change a pod, and a job's name with it, but no selector and no claim."""
+    """A new version may change pods and the names of jobs, but no selector and no volume claim."""
 
     def fixed(objects: tuple[dict[str, Any], ...]) -> dict[str, Any]:
         claims = {n: s["spec"].get("volumeClaimTemplates") for n, s in of_kind(objects, "StatefulSet").items()}

@@ -1,4 +1,4 @@
-"""Values that contradict each other end the render with a sentence that says what to change."""
+"""Contradicting values stop the rendering with a sentence that says what to change."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ REFUSED = {
         ("worker.classes.cpu.device=cuda",),
         APIS,
         (
-            "worker.classes.cpu.device is cuda, and no "
-            "GPU is asked for: set worker.classes.cpu.resources.limits to {nvidia.com/gpu: 1}, or "
+            "worker.classes.cpu.device is cuda, but no "
+            "GPU is requested: set worker.classes.cpu.resources.limits to {nvidia.com/gpu: 1}, or "
             "the device to cpu."
         ),
     ),
@@ -128,8 +128,8 @@ REFUSED = {
         (r"worker.classes.cpu.resources.limits.nvidia\.com/gpu=1",),
         APIS,
         (
-            "worker.classes.cpu.resources.limits asks for nvidia.com/gpu, and its device is cpu: set "
-            "worker.classes.cpu.device to cuda, or ask for no GPU."
+            "worker.classes.cpu.resources.limits requests nvidia.com/gpu, but its device is cpu: set "
+            "worker.classes.cpu.device to cuda, or request no GPU."
         ),
     ),
     "batch that never fills": (
@@ -137,8 +137,8 @@ REFUSED = {
         APIS,
         (
             "worker.classes.cpu.threads (64) is below "
-            "worker.classes.cpu.batchSize (128), so that no batch could fill: raise the one or "
-            "lower the other."
+            "worker.classes.cpu.batchSize (128), so no batch could be full: raise the first or "
+            "lower the second."
         ),
     ),
     "nobody infers": (
@@ -146,7 +146,7 @@ REFUSED = {
         APIS,
         (
             "No class of worker.classes works on the inference queue, "
-            "and nothing would be answered: give one the queue inference."
+            "so no request would be answered: set the queue of one class to inference."
         ),
     ),
     "API minimum above maximum": (
@@ -206,7 +206,7 @@ def test_a_long_release_name_is_refused() -> None:
     ],
 )
 def test_a_wrong_value_is_refused_by_the_schema(change: str, words: str) -> None:
-    """Helm's versions say it each in their own way; where it is wrong, and why, is in all of them."""
+    """Versions of Helm word this error differently, but all of them name the place and the reason."""
     with pytest.raises(RenderFailed, match="don't meet the specifications of the schema") as refused:
         render_text(change)
     for word in words.split():

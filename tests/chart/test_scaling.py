@@ -1,4 +1,4 @@
-"""Workers follow the queue, stop gently, and exactly one hand sets their number."""
+"""Workers scale with the queue and stop gracefully, and only one controller sets their number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from placerank.queue import topology
 
 
 def workers(objects: tuple[dict[str, Any], ...]) -> dict[str, Part]:
-    """Pods of workers by the name of their class."""
+    """The pod templates of workers, by the name of their class."""
     labels = "placerank.io/class"
     return {part.metadata["labels"][labels]: part for part in parts(objects) if labels in part.metadata["labels"]}
 
@@ -40,7 +40,7 @@ def test_unacknowledged_work_counts_and_an_ignorant_broker_costs_no_worker() -> 
         assert metadata["host"] == "http://placerank-rabbitmq.trips.svc:15672", name
         assert metadata["vhostName"] == "placerank"
         assert trigger["authenticationRef"] == {"name": name}
-        assert trigger["metricType"] == "AverageValue"  # the fallback works with nothing else
+        assert trigger["metricType"] == "AverageValue"  # KEDA supports the fallback only with AverageValue
         assert scaler["spec"]["fallback"] == {
             "failureThreshold": 3,
             "replicas": 1,

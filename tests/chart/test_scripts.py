@@ -1,4 +1,4 @@
-"""The scripts that put passwords into the services' files take every character."""
+"""The scripts that write passwords into the services' files accept every character."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORDS = [
 
 
 def _run(script: str, folders: dict[str, Path], shell: str, **variables: str) -> None:
-    """Run a script of the chart with its folders somewhere else."""
+    """Run a script of the chart with other folders (``folders``: path in the script, path here)."""
     for inside, outside in folders.items():
         script = script.replace(inside, str(outside))
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **variables}

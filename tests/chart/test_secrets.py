@@ -1,4 +1,4 @@
-"""Secrets stay in Secrets, are made once, and each can be replaced."""
+"""Passwords are only in Secrets, are generated once, and each can be replaced."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_generated_secrets_are_kept_by_uninstall() -> None:
 
 
 def test_two_renders_differ_in_secrets_only() -> None:
-    """A random value in a pod's template would restart it at every upgrade."""
+    """A random value in a pod template would restart the pod at every upgrade."""
     blocks = [{block for block in render_text().split("\n---\n") if "\nkind: Secret\n" not in block} for _ in range(2)]
     assert blocks[0] == blocks[1]
 

@@ -1,4 +1,4 @@
-"""The parts find each other, and the policies let through exactly that."""
+"""The components can reach each other, and the network policies allow exactly these connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = {"api", "worker", "relay", "migrate", "demo", "prune", "test"}
 
 
 def api(objects: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    """The API's variables."""
+    """The environment variables of the API."""
     return environment(of_kind(objects, "Deployment")["placerank-api"]["spec"]["template"]["spec"]["containers"][0])
 
 
@@ -74,13 +74,13 @@ def test_a_variable_stands_once_and_the_most_special_wins() -> None:
     assert api(objects)["PLACERANK_INFERENCE__ANSWER_SIZE"] == "thirty"
     worker = of_kind(objects, "Deployment")["placerank-worker-cpu"]["spec"]["template"]["spec"]["containers"][0]
     assert environment(worker)["PLACERANK_INFERENCE__ANSWER_SIZE"] == "20"
-    assert environment(worker)["PLACERANK_WORKER__BATCH_SIZE"] == "64", "what the class says is nearer than settings"
+    assert environment(worker)["PLACERANK_WORKER__BATCH_SIZE"] == "64", "values of the class override settings"
 
 
 def test_a_plain_job_migrates() -> None:
     (job,) = (one for name, one in of_kind(render(), "Job").items() if "-migrate-" in name)
-    assert "annotations" not in job["metadata"], "a hook would not be waited for by every tool"
-    assert "ttlSecondsAfterFinished" not in job["spec"], "what syncs would make it again and again"
+    assert "annotations" not in job["metadata"], "not every tool waits for hooks"
+    assert "ttlSecondsAfterFinished" not in job["spec"], "a tool that syncs would create the job again and again"
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate", "--wait", "300"]
 
@@ -102,7 +102,7 @@ def test_everything_is_denied_that_is_not_allowed(values: Any) -> None:
 
 
 def _senders(objects: tuple[dict[str, Any], ...], name: str, port: str) -> tuple[set[str], list[dict[str, str]]]:
-    """Components and namespaces that a policy lets in to a port."""
+    """The components and namespaces from which a policy allows connections to a port."""
     rules = of_kind(objects, "NetworkPolicy")[name]["spec"]["ingress"]
     senders = [one for rule in rules if rule["ports"][0]["port"] == port for one in rule["from"]]
     components = [one["podSelector"]["matchExpressions"][0]["values"] for one in senders if "podSelector" in one]

@@ -1,4 +1,4 @@
-"""One release for all tests of a run, in a namespace of its own, removed at the end."""
+"""One release for all tests of a run, in its own namespace, which is removed at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.e2e.report import Report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What these tests need done sooner than a production would, and a worker that is slow enough to need help.
+#: Faster scaling than in production, and workers so slow that a burst needs more of them.
 VALUES = [
     *("--set", "autoscaling.keda.pollingInterval=2"),
     *("--set", "autoscaling.keda.cooldownPeriod=10"),
@@ -25,25 +25,25 @@ VALUES = [
     *("--set", "worker.classes.cpu.resources.requests.cpu=100m"),
     *("--set", "worker.classes.cpu.resources.limits.cpu=300m"),
 ]
-#: One inference a batch: slow enough that a burst needs more workers, whatever machine takes the starts.
+#: One inference per batch: slow enough that a burst needs more workers on any machine.
 SLOW = [*VALUES, "--set", "worker.classes.cpu.batchSize=1"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Clusters take their time."""
+    """Longer time-outs: clusters are slow."""
     for item in items:
         item.add_marker(pytest.mark.timeout(1800))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A run takes half an hour: a failure is told when it happens."""
+    """Print failures at once: a run takes half an hour."""
     if report.failed:
         print(f"\n{report.nodeid} failed:\n{report.longreprtext}", flush=True)
 
 
 @pytest.fixture(scope="session")
 def report() -> Report:
-    """Where figures go."""
+    """The report of the figures."""
     found = Report()
     for tool in ("kubectl", "helm"):
         if shutil.which(tool) is None:

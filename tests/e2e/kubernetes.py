@@ -1,4 +1,4 @@
-"""The cluster of the current KUBECONFIG, through ``kubectl`` and ``helm`` as people use them."""
+"""The cluster of the current KUBECONFIG, used through ``kubectl`` and ``helm``."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "placerank"
 RELEASE = "placerank"
 NAMESPACE = "placerank-e2e"
-#: Image pulls, a database's first start and torch on a small node.
+#: Enough for image pulls, the first start of a database, and loading torch on a small node.
 READY_S = 600
 
 
 class CommandFailed(AssertionError):
-    """``kubectl`` or ``helm`` ended with an error; the message is what it said."""
+    """``kubectl`` or ``helm`` failed; the message is its output."""
 
 
 def run(*command: str, given: str | None = None, timeout_s: float = READY_S + 60) -> str:
-    """What a command prints; raises ``CommandFailed``."""
+    """Runs a command and returns its output; raises ``CommandFailed``."""
     done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         raise CommandFailed(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{done.stderr}{done.stdout}")
@@ -43,7 +43,7 @@ def run(*command: str, given: str | None = None, timeout_s: float = READY_S + 60
 
 @dataclass(frozen=True)
 class Images:
-    """The tags of the images: the one that is installed, and the one that an upgrade brings."""
+    """The tags of the images: the one to install, and the one to upgrade to."""
 
     tag: str
     next_tag: str
@@ -51,7 +51,7 @@ class Images:
 
     @classmethod
     def from_environment(cls) -> Images:
-        """``TAG``, ``NEXT_TAG`` and ``REGISTRY``."""
+        """From the variables ``TAG``, ``NEXT_TAG`` and ``REGISTRY``."""
         tag = os.environ.get("TAG") or "dev"
         return cls(tag, os.environ.get("NEXT_TAG") or f"{tag}-next", os.environ.get("REGISTRY", ""))
 
@@ -86,12 +86,12 @@ class Namespace:
         return run("helm", "--namespace", self.name, *arguments)
 
     def upgrade(self, *options: str, tag: str | None = None, wait: bool = True) -> None:
-        """Install or upgrade the release; what is not said is as the chart has it."""
+        """Install or upgrade the release; values that are not given are the defaults of the chart."""
         waiting = ["--wait", f"--timeout={READY_S}s"] if wait else []
         self.helm("upgrade", "--install", RELEASE, str(CHART), *self.images.values(tag), *waiting, *options)
 
     def create(self) -> None:
-        """The namespace, enforcing Pod Security ``restricted``."""
+        """Create the namespace with Pod Security ``restricted``."""
         label = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": label}})
 
@@ -99,18 +99,18 @@ class Namespace:
         run("kubectl", "delete", "namespace", self.name, "--ignore-not-found", f"--timeout={READY_S}s")
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
-        """Pods that are not on their way out."""
+        """The pods that are not terminating."""
         found = self.get("pods", "--selector", selector)["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def pod(self, selector: str) -> str:
-        """The name of one pod that runs."""
+        """The name of a running pod."""
         running = [pod for pod in self.pods(selector) if pod["status"]["phase"] == "Running"]
-        assert running, f"no pod runs that has {selector}"
+        assert running, f"no running pod has the labels {selector}"
         return str(running[0]["metadata"]["name"])
 
     def rows(self, query: str) -> list[list[str]]:
-        """What PostgreSQL says, asked in its own pod."""
+        """The rows that a query finds, as text; psql runs in the pod of PostgreSQL."""
         ask = 'exec psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --csv --tuples-only --quiet --file -'
         printed = self.kubectl("exec", "--stdin", self.pod(POSTGRESQL), "--", "sh", "-c", ask, given=query)
         return list(csv.reader(io.StringIO(printed)))
@@ -120,7 +120,7 @@ class Namespace:
         return found
 
     def replicas(self, deployment: str) -> tuple[int, int]:
-        """How many pods a Deployment shall have, and how many of them are ready."""
+        """The wanted and the ready number of pods of a Deployment."""
         found = self.get("deployment", deployment)
         return int(found["spec"].get("replicas", 0)), int(found["status"].get("readyReplicas", 0))
 
@@ -129,7 +129,7 @@ class Namespace:
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def messages(self, queue: str) -> int:
-        """How many messages a queue has, unacknowledged ones included, as the broker itself counts."""
+        """How many messages the broker counts in a queue, unacknowledged ones included."""
         listed = self.kubectl(
             *("exec", self.pod(RABBITMQ), "--", "rabbitmqctl", "--quiet", "list_queues", "--vhost", "placerank"),
             *("name", "messages", "--formatter", "json"),
@@ -137,7 +137,7 @@ class Namespace:
         return int({row["name"]: row["messages"] for row in json.loads(listed)}[queue])
 
     def url(self) -> str:
-        """The address of the API's Service; ``E2E_URL`` where that is not reached from here."""
+        """The address of the API's Service; set ``E2E_URL`` where it is not reachable from this machine."""
         if url := os.environ.get("E2E_URL"):
             return url
         service = self.get("service", f"{RELEASE}-api")["spec"]
@@ -145,7 +145,7 @@ class Namespace:
 
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:
-        """An address on this machine, as long as the context lasts."""
+        """A port forward to the target inside the context; gives its address on this machine."""
         local = free_port()
         command = ["kubectl", "--namespace", self.name, "port-forward", target, f"{local}:{port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -168,7 +168,7 @@ DEAD_LETTERS = "placerank.dead-letters"
 
 
 class Watch:
-    """Samples how many workers there shall be and are, for as long as the context lasts."""
+    """Samples the wanted and the ready number of workers inside the context."""
 
     def __init__(self, namespace: Namespace, deployment: str = WORKERS, every_s: float = 1.0) -> None:
         self._namespace = namespace
@@ -177,7 +177,7 @@ class Watch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.began = time.monotonic()
-        #: (seconds since the beginning, wanted, ready)
+        #: (seconds since the start, wanted, ready)
         self.samples: list[tuple[float, int, int]] = []
 
     def __enter__(self) -> Watch:
@@ -194,7 +194,7 @@ class Watch:
         return max((ready for _, _, ready in self.samples), default=0)
 
     def first_s(self, ready: int) -> float | None:
-        """When so many were ready for the first time, in seconds since the beginning."""
+        """Seconds from the start until this many were ready for the first time; none if they never were."""
         return next((at for at, _, found in self.samples if found >= ready), None)
 
     def fewest_since(self, at_s: float) -> int:
@@ -212,7 +212,7 @@ class Watch:
 
 
 def settled(namespace: Namespace, deployment: str, wanted: int, within_s: float = READY_S) -> None:
-    """Wait until a Deployment has just so many pods, all ready, and none on its way out, which may still work."""
+    """Wait until a Deployment has exactly this many pods, all ready. Terminating pods count: they may still work."""
 
     def just_so_many() -> bool:
         labels = namespace.get("deployment", deployment)["spec"]["selector"]["matchLabels"]

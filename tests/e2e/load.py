@@ -1,14 +1,14 @@
-"""Travellers at the API's door: many starts at once, or a steady stream whose every failed request is counted."""
+"""Load on the API: many starts at once, or a steady stream. Every failed request is counted."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from tests.ledger import Ledger
 
 from placerank.demo import synthetic
 
@@ -18,33 +18,23 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 
 
-@dataclass
-class Seen:
-    """What the travellers saw: accepted tasks, answers, and requests that failed in any way."""
-
-    accepted: list[str] = field(default_factory=list)
-    answered: int = 0
-    refused: int = 0
-    failures: list[str] = field(default_factory=list)
-    waits_s: list[float] = field(default_factory=list)
-
-
 def bodies(count: int, seed: int = 11) -> list[dict[str, Any]]:
-    """Requests of travellers as JSON."""
+    """JSON bodies of different travellers."""
     return [
         asdict(one) | {"time_arrival": one.time_arrival.isoformat(), "people_age": list(one.people_age)}
         for one in synthetic.travellers(count, seed)
     ]
 
 
-def burst(url: str, count: int, at_once: int = 32) -> Seen:
-    """So many starts, as fast as they are taken; returns when all are accepted. A 503 is tried again, as it asks."""
-    seen, given = Seen(), bodies(min(count, 1000))
+def burst(url: str, count: int, at_once: int = 32) -> Ledger:
+    """``count`` starts as fast as possible; returns when all are accepted. After a 503 the start is sent again."""
+    told, given = Ledger(), bodies(min(count, 1000))
 
-    async def ask(client: httpx.AsyncClient, numbers: Sequence[int]) -> None:
+    async def ask(client: httpx.AsyncClient, numbers: range) -> None:
+        name = f"burst {numbers.start}"
         for number in numbers:
-            while (await _start(client, given[number % len(given)], seen)) == 503:
-                seen.refused += 1
+            # Polling is intended: only another start shows whether the API accepts starts again.
+            while (await _start(client, given[number % len(given)], told, name)) == 503:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
 
     async def ask_all() -> None:
@@ -52,11 +42,11 @@ def burst(url: str, count: int, at_once: int = 32) -> Seen:
             await asyncio.gather(*(ask(client, range(first, count, at_once)) for first in range(at_once)))
 
     asyncio.run(ask_all())
-    return seen
+    return told
 
 
 class Stream:
-    """Travellers who ask, wait for the answer and choose, one after the other, while the context lasts."""
+    """Travellers who start an inference and wait for its answer, again and again, inside the context."""
 
     def __init__(self, url: str, travellers: int = 8, pause_s: float = 0.05) -> None:
         self._url = url
@@ -64,11 +54,11 @@ class Stream:
         self._pause_s = pause_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._travel_all()), daemon=True)
-        self.seen = Seen()
+        self.told = Ledger()
 
-    def __enter__(self) -> Seen:
+    def __enter__(self) -> Ledger:
         self._thread.start()
-        return self.seen
+        return self.told
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -77,31 +67,28 @@ class Stream:
     async def _travel_all(self) -> None:
         given = bodies(200)
         async with _client(self._url, self._travellers) as client:
-            await asyncio.gather(*(self._travel(client, given[first::8]) for first in range(self._travellers)))
+            travellers = range(self._travellers)
+            await asyncio.gather(*(self._travel(client, given[first::8], f"stream {first}") for first in travellers))
 
-    async def _travel(self, client: httpx.AsyncClient, given: Sequence[dict[str, Any]]) -> None:
+    async def _travel(self, client: httpx.AsyncClient, given: Sequence[dict[str, Any]], name: str) -> None:
         turn = 0
         while not self._ended.is_set():
-            began = time.monotonic()
-            await _start(client, given[turn % len(given)], self.seen, wait_s=10)
-            self.seen.waits_s.append(time.monotonic() - began)
+            await _start(client, given[turn % len(given)], self.told, name, wait_s=10)
             await asyncio.sleep(self._pause_s)
             turn += 1
 
 
-async def _start(client: httpx.AsyncClient, body: dict[str, Any], seen: Seen, wait_s: int = 0) -> int:
+async def _start(client: httpx.AsyncClient, body: dict[str, Any], told: Ledger, name: str, wait_s: int = 0) -> int:
+    """Send a start and note the reply in the ledger; returns the HTTP status, 0 without a reply."""
     headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
     try:
         reply = await client.post("/inference/start", json=body, headers=headers)
     except httpx.TransportError as error:
-        seen.failures.append(f"{type(error).__name__}: {error}")
+        told.failed(name, f"{type(error).__name__}: {error}")
         return 0
-    if reply.status_code == 200:
-        told = reply.json()
-        seen.accepted.append(told["task_id"])
-        seen.answered += told["status"] == "SUCCESS"
-    elif reply.status_code != 503 or wait_s:
-        seen.failures.append(f"HTTP {reply.status_code}: {reply.text[:200]}")
+    told.heard(name, reply)
+    if reply.status_code != 200 and (reply.status_code != 503 or wait_s):
+        told.failed(name, f"HTTP {reply.status_code}: {reply.text[:200]}")
     return reply.status_code
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run, as JSON for machines and Markdown for people."""
+"""The figures of a run, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FOLDER = Path(__file__).resolve().parents[2] / "build" / "e2e"
 
 @dataclass
 class Report:
-    """What was measured, by name, under a heading each."""
+    """Measured figures by name, grouped under headings."""
 
     about: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, heading: str, **figures: Any) -> None:
-        """Note figures, and print them."""
+        """Add figures, print them, and write the report."""
         self.figures.setdefault(heading, {}).update(figures)
         print(f"{heading}: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
         self.write()

@@ -1,4 +1,4 @@
-"""A release as the chart has it, in a namespace that lets nothing special run."""
+"""A release with default values, in a namespace with Pod Security ``restricted``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_traveller_from_outside_is_answered_through_a_port_forward(installed: 
 
 
 def test_the_broker_has_every_queue_and_policy(installed: Namespace) -> None:
-    """Without definitions scaling from zero would find no queue, and no dead letter would stay."""
+    """Without the definitions, scaling from zero would find no queue, and dead letters would be dropped."""
     logs = installed.kubectl("logs", f"deployment/{RELEASE}-relay", "--container=relay")
     assert "broker: connected" in logs
     assert "import the definitions" not in logs
@@ -77,7 +77,7 @@ def test_the_broker_has_every_queue_and_policy(installed: Namespace) -> None:
 
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[Namespace]:
-    """A namespace next door, with a policy of its own that lets nothing in."""
+    """Another namespace of the cluster."""
     found = Namespace(f"{kubernetes.NAMESPACE}-stranger", kubernetes.Images.from_environment())
     found.delete()
     found.create()
@@ -86,7 +86,7 @@ def stranger() -> Iterator[Namespace]:
 
 
 def pod(namespace: Namespace, name: str, *command: str) -> None:
-    """A pod of the API's image that runs Python, as ``restricted`` allows it."""
+    """Start a pod that runs Python from the API's image, allowed by Pod Security ``restricted``."""
     image = namespace.images
     prefix = f"{image.registry}/" if image.registry else ""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -113,7 +113,7 @@ def pod(namespace: Namespace, name: str, *command: str) -> None:
 
 
 def reaches(namespace: Namespace, host: str, port: int) -> bool:
-    """Whether a connection is made from the stranger's pod."""
+    """Whether a pod of the other namespace can connect."""
     code = f"import socket; socket.create_connection(({host!r}, {port}), 3).close()"
     try:
         namespace.kubectl("exec", "caller", "--", "/opt/venv/bin/python", "-c", code)
@@ -148,7 +148,7 @@ def test_a_stranger_reaches_the_api_and_nothing_else(installed: Namespace, stran
 
 @pytest.mark.parametrize("service", ["postgresql", "rabbitmq", "redis"])
 def test_a_wrong_password_is_one_line_in_a_pod_that_stays_unready(service: str, installed: Namespace) -> None:
-    """A new pod of the API waits and says why; the old ones go on serving; nothing restarts again and again."""
+    """A new pod of the API waits and logs the reason. The old pods keep serving, and nothing restarts in a loop."""
     variable = {"postgresql": "DATABASE_URL", "rabbitmq": "CELERY_BROKER_URL", "redis": "CELERY_BACKEND_URL"}[service]
     secret = f"{RELEASE}-{service}"
     right = installed.secret(secret)["password"]
@@ -164,7 +164,7 @@ def test_a_wrong_password_is_one_line_in_a_pod_that_stays_unready(service: str, 
                     try:
                         logs = installed.kubectl("logs", name, "--container=wait")
                     except CommandFailed:
-                        continue  # it has not begun
+                        continue  # the container has not started yet
                     if variable in logs:
                         assert logs.count("Waiting:") == 1, logs
                         assert "wrong-password" not in logs

@@ -1,4 +1,4 @@
-"""Things break in mid-load: what was accepted finishes all the same."""
+"""Failures under load: every accepted inference still finishes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from tests.acceptance.harness import eventually
 from tests.e2e.conftest import SLOW, VALUES
 from tests.e2e.kubernetes import API, RABBITMQ, RELEASE, WORKER, WORKERS, Namespace, Watch, settled
-from tests.e2e.load import Seen, Stream, burst
+from tests.e2e.load import Stream, burst
 from tests.e2e.test_02_scaling import backlog, everything_done_once
+from tests.ledger import Ledger
 
 if TYPE_CHECKING:
     from typing import Any
@@ -37,13 +38,13 @@ def restarts(release: Namespace, selector: str) -> int:
 def test_with_its_pod_deleted_the_broker_loses_nothing_and_workers_are_back_in_a_minute(
     release: Namespace, report: Report
 ) -> None:
-    seen = burst(release.url(), BURST)
+    told = burst(release.url(), BURST)
     with Stream(release.url(), travellers=4) as stream:
         done = int(release.value("SELECT count(*) FROM inferences WHERE finished_at IS NOT NULL"))
         began = time.monotonic()
         release.kubectl("delete", "pod", release.pod(RABBITMQ), "--wait=true")
         gone_s = time.monotonic() - began
-        # Connected again is not enough: more has to have finished than the batches that were in hand.
+        # A connection alone proves nothing: inferences must finish that were not yet prefetched before the failure.
         release.kubectl("rollout", "status", f"statefulset/{RELEASE}-rabbitmq", "--timeout=300s")
         back_s = time.monotonic() - began
         finished = "SELECT count(*) FROM inferences WHERE finished_at > now() - interval '2 seconds'"
@@ -51,8 +52,8 @@ def test_with_its_pod_deleted_the_broker_loses_nothing_and_workers_are_back_in_a
         working_s = time.monotonic() - began
         eventually(lambda: len(stream.accepted) > 20, 60)
     assert not stream.failures, stream.failures[:3]
-    seen.accepted += stream.accepted
-    counts = everything_done_once(release, seen)
+    told.include(stream)
+    counts = everything_done_once(release, told)
     assert int(release.value("SELECT count(*) FROM inferences WHERE finished_at IS NOT NULL")) > done
     assert working_s - gone_s < 60
     assert restarts(release, WORKER) == restarts(release, API) == 0
@@ -81,8 +82,7 @@ def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace
             fewest = watch.fewest_since(0)
         finally:
             management(release, "start")
-    seen = bursting.result()
-    counts = everything_done_once(release, seen)
+    counts = everything_done_once(release, bursting.result())
     settled(release, WORKERS, 0)
     report.add(
         f"Management API unreachable for {UNREACHABLE_S} s",
@@ -95,24 +95,24 @@ def test_while_the_management_api_is_unreachable_workers_stay(release: Namespace
 
 
 def management(release: Namespace, action: str) -> None:
-    """Stop or start the broker's management API alone. A policy would not do: it lets open connections live."""
+    """Stop or start only the broker's management API. A network policy is not enough: open connections would stay."""
     command = f"application:{action}(rabbitmq_management)."
     release.kubectl("exec", release.pod(RABBITMQ), "--", "rabbitmqctl", "eval", command)
 
 
 def any_fallback(release: Namespace) -> bool:
-    """Whether KEDA says that it goes by the fallback."""
+    """Whether KEDA reports that it uses the fallback."""
     found = release.get("scaledobject", WORKERS)["status"].get("conditions", [])
     return any(one["type"] == "Fallback" and one["status"] == "True" for one in found)
 
 
 def kill(release: Namespace, pod: str) -> None:
-    """End a pod at once, as a node that fails does."""
+    """End a pod at once, as a failing node does."""
     release.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
 
 def evict(release: Namespace, pod: str) -> None:
-    """Ask the Eviction API, as a drain does."""
+    """End a pod through the Eviction API, as ``kubectl drain`` does."""
     metadata = {"name": pod, "namespace": release.name}
     body: dict[str, Any] = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     path = f"/api/v1/namespaces/{release.name}/pods/{pod}/eviction"
@@ -121,23 +121,23 @@ def evict(release: Namespace, pod: str) -> None:
 
 @pytest.mark.parametrize("end", [kill, evict])
 def test_a_worker_that_is_ended_in_mid_batch_loses_nothing(release: Namespace, report: Report, end: Any) -> None:
-    # One that is slow, so that it surely has much in hand.
+    # A slow worker, so that it surely has prefetched messages.
     release.upgrade(*SLOW, "--set", "worker.classes.cpu.minReplicas=1,worker.classes.cpu.maxReplicas=1")
     settled(release, WORKERS, 1)
-    seen = Seen()
-    waiting = backlog(release, seen)
+    told = Ledger()
+    waiting = backlog(release, told)
     end(release, release.pod(WORKER))
-    counts = everything_done_once(release, seen)
+    counts = everything_done_once(release, told)
     settled(release, WORKERS, 1)
     report.add(f"A worker ended in mid-batch ({end.__name__})", **counts, backlog=waiting)
 
 
 def test_a_rollout_of_the_api_fails_no_request(release: Namespace, report: Report) -> None:
-    with Stream(release.url()) as seen:
+    with Stream(release.url()) as told:
         for _ in range(2):
-            before = len(seen.accepted)
+            before = len(told.accepted)
             release.kubectl("rollout", "restart", f"deployment/{RELEASE}-api")
             release.kubectl("rollout", "status", f"deployment/{RELEASE}-api", "--timeout=300s")
-            eventually(lambda: len(seen.accepted) > before + 20, 60)  # noqa: B023
-    counts = everything_done_once(release, seen)
-    report.add("API rolled out twice under load", **counts, failed_requests=len(seen.failures))
+            eventually(lambda: len(told.accepted) > before + 20, 60)  # noqa: B023
+    counts = everything_done_once(release, told)
+    report.add("API rolled out twice under load", **counts, failed_requests=len(told.failures))

@@ -1,4 +1,4 @@
-"""Where the cluster has the Prometheus operator: every panel has data, those about replicas and KEDA too."""
+"""On a cluster with the Prometheus operator, every panel has data, also those about replicas and KEDA."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tools.dashboards.parts import Query
 
 QUERIES = [query for page in ALL for panel in page.panels for query in panel.queries]
-#: A series that only trouble makes.
+#: Series that exist only after an error.
 SILENT = ("keda_scaler_detail_errors_total",)
 
 
 def prometheus() -> Callable[[str], list[dict[str, Any]]]:
-    """Asks the cluster's Prometheus through the API server; skips the tests where there is none."""
+    """A function that queries the cluster's Prometheus through the API server; skips the tests if there is none."""
     try:
         found = json.loads(run("kubectl", "get", "prometheuses.monitoring.coreos.com", "-A", "-o", "json"))["items"]
     except CommandFailed:
@@ -44,7 +44,7 @@ def prometheus() -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def asked(namespace: Namespace) -> Callable[[str], list[dict[str, Any]]]:
-    """A release that is monitored, and has had work."""
+    """Queries the Prometheus of a monitored release that has answered requests."""
     ask = prometheus()
     namespace.upgrade("--reuse-values", "--set", "monitoring.enabled=true", "--set", "monitoring.interval=5s")
     with httpx.Client(base_url=namespace.url(), trust_env=False, timeout=60) as client:
@@ -60,7 +60,7 @@ def test_a_query_has_data(query: Query, asked: Callable[[str], list[dict[str, An
         pytest.skip("no scaler has failed yet")
     expression = query.expression.replace("$namespace", namespace.name).replace("$__rate_interval", "5m")
     if "selections_total" in expression or "answer_score" in expression or "training_metric" in expression:
-        # Nobody has chosen or trained here: the expression has to be one that Prometheus takes.
+        # There are no choices or trainings here, so no data. Prometheus only has to accept the expression.
         asked(expression)
         return
     eventually(lambda: asked(expression), 120, every_s=3)

@@ -1,4 +1,4 @@
-"""A virtual host of the broker, as tests look into it and change it."""
+"""A virtual host of the broker, for tests that inspect and change it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Message:
-    """A message as it lay in a queue."""
+    """A message from a queue."""
 
     body: Any
     headers: dict[str, Any]
@@ -29,7 +29,7 @@ class Message:
 
     @property
     def task_id(self) -> str:
-        """The task that it is about."""
+        """The id of its task."""
         return str(self.body[0][0])
 
 
@@ -42,7 +42,7 @@ class Vhost:
         self.name = unquote(urlsplit(url).path[1:])
 
     def depth(self, queue: str = topology.INFERENCE.name) -> int:
-        """How many messages wait in a queue, asked of the queue itself."""
+        """The number of ready messages in a queue, from a passive declare."""
         with self._channel() as channel:
             return int(channel.queue_declare(queue, passive=True).message_count)
 
@@ -56,22 +56,22 @@ class Vhost:
         return found
 
     def policy(self, name: str, pattern: str, definition: dict[str, Any]) -> None:
-        """Set a policy that goes before the project's own."""
+        """Set a policy with a higher priority than the project's own."""
         body = {"pattern": pattern, "definition": definition, "apply-to": "queues", "priority": 99}
         self._management("PUT", f"policies/{self._quoted}/{name}", body)
 
     def add_user(self, name: str, password: str) -> None:
-        """A user who may do everything in this virtual host."""
+        """Add a user with all permissions in this virtual host."""
         self._management("PUT", f"users/{name}", {"password": password, "tags": ""})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self._management("PUT", f"permissions/{self._quoted}/{name}", everything)
 
     def remove_user(self, name: str) -> None:
-        """End a user."""
+        """Delete a user."""
         self._management("DELETE", f"users/{name}")
 
     def lose_everything(self) -> None:
-        """What a broker does that comes back with an empty disk: every queue is there again, and empty."""
+        """Act like a broker that restarts with an empty disk: all queues exist again and are empty."""
         self._management("DELETE", f"vhosts/{self._quoted}")
         self._services.create_vhost(self.name)
 
@@ -81,7 +81,7 @@ class Vhost:
 
     def _management(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
         assert self._services.management_url is not None
-        # The loopback is not asked for through a proxy.
+        # No proxy for loopback addresses.
         with httpx.Client(base_url=self._services.management_url, trust_env=False, timeout=30) as client:
             reply = client.request(method, f"/api/{path}", json=body)
         reply.raise_for_status()

@@ -1,4 +1,4 @@
-"""Fixtures of several modules: a database with answered lists. A module may have others of the same names."""
+"""Shared fixtures: a database with answered lists. A module can override them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists that travellers answered, to learn from; and what tests of learning ask and begin."""
+"""Answered lists to learn from, and helpers of the tests of learning."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from placerank.demo import synthetic
 from placerank.domain import NOTHING_CHOSEN, new_task_id
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
+from placerank.worker.first_model import ensure_first_model
 from placerank.worker.inference.catalogue_rows import catalogue_table
-from placerank.worker.inference.serving import ensure_first_model
 from placerank.worker.training.run import TrainingRun
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LISTS, PLACES, SEED = 300, 60, 5
 
 
 async def answer_lists(url: str, count: int) -> None:
-    """Travellers who asked, looked and chose."""
+    """Store ``count`` lists with the choices of their travellers."""
     lists = list(synthetic.shown_lists(LISTS, PLACES, SEED))[:count]
     starts = [
         Start(new_task_id(), json.dumps(asdict(traveller), default=str).encode(), identity, identity)
@@ -62,7 +62,7 @@ async def answer_lists(url: str, count: int) -> None:
 def learned_from(new_database: Callable[[], str]) -> str:
     """A database with answered lists; every test of this module trains on it."""
     url = new_database()
-    # The lists' own catalogue.
+    # The catalogue from which the lists were made.
     CatalogueRepository(url).put(places(PLACES, SEED))
     asyncio.run(answer_lists(url, LISTS))
     return url
@@ -121,7 +121,7 @@ def shares(url: str) -> dict[str, int]:
 
 
 def register_contrary(url: str) -> None:
-    """A model in use that judges everything the wrong way round."""
+    """Put a model in use whose weights are the negated prior, so that it ranks in reverse order."""
     good = prior()
     contrary = Model(good.kind, -good.weights, {}, good.normaliser)
     rows(

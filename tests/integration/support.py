@@ -1,4 +1,4 @@
-"""What several integration tests need: waiting for conditions, starts, places, and a look at the database."""
+"""Helpers of the integration tests: waiting for conditions, starts, places, queries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import dict_row
+from tests.ledger import Ledger
 
-from placerank.api.requests import bodies
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Start
 from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import AsyncDatabase, Database
 from placerank.demo import synthetic
 from placerank.domain import identity_of, new_task_id
+from placerank.schema.traveller import EXAMPLE, TravellerBody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
 
 
 def eventually(condition: Callable[[], object], within_s: float = 15.0) -> None:
-    """Wait until the condition holds; fail when it does not in time."""
+    """Wait until the condition is true; fail after a time-out."""
     deadline = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
 async def soon(condition: Callable[[], object], within_s: float = 15.0) -> None:
-    """As ``eventually``, on an event loop."""
+    """``eventually`` for an event loop."""
     deadline = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.005)
 
 
@@ -50,25 +51,9 @@ def start_of(
     deadline_s: float | None = None,
     traceparent: str | None = None,
 ) -> Start:
-    """A start as the API makes it."""
-    body = bodies.TravellerBody.model_validate(
-        {
-            "name": name,
-            "people_num": 2,
-            "people_age": [41, 7],
-            "children_num": 1,
-            "budget": 350.25,
-            "nights": 5,
-            "time_arrival": "2027-07-03",
-            "pool": True,
-            "spa": False,
-            "pet_friendly": False,
-            "lake": True,
-            "mountain": False,
-            "sport": True,
-            "user_id": user_id,
-        }
-    )
+    """A start as the API creates it."""
+    party = {"name": name, "people_num": 2, "people_age": [41, 7], "budget": 350.25, "user_id": user_id}
+    body = TravellerBody.model_validate(EXAMPLE | party)
     return Start(
         task_id=new_task_id(),
         traveller=body.canonical(),
@@ -94,7 +79,7 @@ def with_places(url: str, count: int = 20) -> str:
 
 
 def rows(url: str, query: str, *params: Any) -> list[dict[str, Any]]:
-    """What a query finds."""
+    """The rows that a query finds."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         cursor = connection.execute(query.encode(), params or None)
         return cursor.fetchall() if cursor.description else []
@@ -120,13 +105,13 @@ def shown(location_ids: Sequence[int] = (1, 2, 3), version: str = "v1") -> Shown
 
 
 def success(task_id: UUID, location_ids: Sequence[int] = (1, 2, 3)) -> Outcome:
-    """An inference that showed these places."""
+    """The outcome of an inference that showed these places."""
     return Outcome(task_id, shown=shown(location_ids))
 
 
 @asynccontextmanager
 async def opened(url: str, *, pool_size: int = 4, timeout_s: float = 5.0) -> AsyncIterator[AsyncDatabase]:
-    """The API's database."""
+    """The API's database pool, open."""
     database = AsyncDatabase(url, application_name="test", pool_size=pool_size, timeout_s=timeout_s)
     await database.open()
     try:
@@ -136,14 +121,14 @@ async def opened(url: str, *, pool_size: int = 4, timeout_s: float = 5.0) -> Asy
 
 
 def thread_database(url: str, pool_size: int = 4) -> Database:
-    """A worker's database, open."""
+    """A worker's database pool, open."""
     database = Database(url, application_name="test", pool_size=pool_size)
     database.open()
     return database
 
 
 def store(url: str, starts: Sequence[Start]) -> list[UUID]:
-    """Commit starts as the API does; returns their tasks."""
+    """Commit starts as the API does; returns their task ids."""
 
     async def commit() -> None:
         async with opened(url, pool_size=1) as database:
@@ -151,3 +136,11 @@ def store(url: str, starts: Sequence[Start]) -> list[UUID]:
 
     asyncio.run(commit())
     return [start.task_id for start in starts]
+
+
+def accepted(task_ids: Sequence[UUID]) -> Ledger:
+    """The ledger of a client whose starts these are."""
+    told = Ledger()
+    for task_id in task_ids:
+        told.accept("client", str(task_id))
+    return told

@@ -1,4 +1,4 @@
-"""The start-up check sees what a broker lacks, the policies above all: nobody declares those."""
+"""The start-up check finds what a broker lacks, above all policies, which no process declares."""
 
 from __future__ import annotations
 

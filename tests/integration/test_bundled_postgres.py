@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL, for real: every test starts servers of its own below its temporary folder."""
+"""The bundled PostgreSQL: every test starts real servers in its temporary folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs 
 OWNER = """
 import sys
 from pathlib import Path
-from placerank.bundled_postgres import BundledPostgres
+from placerank.postgres.bundled import BundledPostgres
 print(BundledPostgres(Path(sys.argv[1])).start(), flush=True)
 sys.stdin.read()
 """
@@ -41,7 +41,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """A data folder; the test fails where a process still works on it afterwards."""
+    """A data folder. The test fails if a server process still uses it afterwards."""
     folder = tmp_path / "data"
     yield folder
     wait_for(lambda: not processes(folder))
@@ -50,12 +50,12 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 def wait_for(condition: Callable[[], object], patience_s: float = 15.0) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """The processes of the server of a data folder: those with its path in their command, and their children."""
+    """The server processes of a data folder: those with its path in their command line, and their children."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
@@ -90,7 +90,7 @@ def running(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def owner_of(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The same once the server runs, with its address."""
+    """As ``running``, after the server has started; also gives its address."""
     with running(data_dir) as process:
         assert process.stdout
         yield process, process.stdout.readline().strip()
@@ -160,7 +160,7 @@ def test_after_a_kill_the_server_ends_and_the_next_start_finds_the_data(data_dir
         execute(url, "CREATE TABLE stays AS SELECT 7 AS n")
         owner.kill()
         owner.wait()
-        # At once, while the watchdog may still be ending the old server.
+        # Start at once, while the watchdog may still be stopping the old server.
         with BundledPostgres(data_dir) as server:
             assert execute(server.url, "SELECT n FROM stays") == [(7,)]
 
@@ -199,7 +199,7 @@ def test_after_the_server_itself_was_killed_it_recovers(data_dir: Path) -> None:
 
 
 def test_a_stale_file_that_names_a_living_process_does_not_stop_a_start(data_dir: Path) -> None:
-    """After a container's restart the old server's number is often another process's."""
+    """After the restart of a container, another process often has the process id of the old server."""
     with BundledPostgres(data_dir):
         file = data_dir / "postgresql" / "data" / "postmaster.pid"
         text = file.read_text()
@@ -255,7 +255,7 @@ def test_the_thread_that_started_it_may_end(data_dir: Path) -> None:
 
 
 def test_the_server_is_in_a_session_of_its_own(data_dir: Path) -> None:
-    """Ctrl-C in a terminal goes to the whole foreground group, and we say when the server ends."""
+    """Ctrl-C in a terminal signals the whole foreground group, but placerank itself has to stop the server."""
     with BundledPostgres(data_dir):
         pid = pid_file(data_dir).pid
         assert os.getsid(pid) == pid

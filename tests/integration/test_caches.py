@@ -1,4 +1,4 @@
-"""One behaviour for every cache; and Redis away costs speed only."""
+"""All caches behave alike, and an unreachable Redis costs only speed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIMEOUT_S = 0.3
 
 @dataclass
 class Sides:
-    """Both sides of a cache, and what the API's has heard."""
+    """The API's and the worker's side of a cache, and the task ids that the API's side was woken for."""
 
     api: ApiCache
     worker: WorkerCache
@@ -96,7 +96,7 @@ async def test_many_records_stay_where_they_are_until_they_are_asked_for(cache_u
 async def test_with_more_listeners_less_comes_along(cache_url: str) -> None:
     async with redis_sides(cache_url) as one, redis_sides(cache_url) as other:
         first, second = uuid4(), uuid4()
-        one.worker.store({first: b"1"})  # it learns that two listen
+        one.worker.store({first: b"1"})  # the reply says that two APIs listen
         one.worker.store({second: b"2" * 20_000})
         await soon(lambda: second in other.heard and second in one.heard)
         assert (one.api.near(first), one.api.near(second)) == (b"1", None)
@@ -195,7 +195,7 @@ async def test_redis_away_raises_nothing_knows_nothing_and_comes_back(services: 
                 assert await sides.api.get([task_id]) == {}
                 await sides.api.forget([task_id])
             assert not await sides.api.alive()
-            # One time-out at most for each side, not one for each call.
+            # At most one time-out for each side, not one for each call.
             assert time.monotonic() - begun < 8 * TIMEOUT_S
         finally:
             services.start("redis")
@@ -248,11 +248,11 @@ async def test_nonsense_on_the_channel_is_passed_over(cache_url: str) -> None:
 
 async def test_a_subscription_that_falls_silent_is_noticed(services: Services, cache_url: str) -> None:
     if not services.owned("redis"):
-        pytest.skip("this Redis is somebody else's")
+        pytest.skip("Redis was not started here")
     async with redis_sides(cache_url) as sides:
         services.pause("redis")
         try:
-            # Twice the silence that is borne, and some time to notice.
+            # Twice the longest tolerated silence, and time to notice it.
             await soon(lambda: not sides.api.listening, 20)
         finally:
             services.resume("redis")

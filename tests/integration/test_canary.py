@@ -1,4 +1,4 @@
-"""A version on its way, with travellers whose answers are written straight into the database."""
+"""A canary whose answers and choices are written directly into the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from placerank.domain import Problem
 from placerank.rollout.canary import Action, Expected, Rules
 from placerank.rollout.desk import CanaryRepository
 from placerank.rollout.watch import CanaryWatch
-from placerank.worker.inference.serving import ensure_first_model
+from placerank.worker.first_model import ensure_first_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def tops(mean: float) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def canary(database: Database) -> None:
-    """v2 begins with its first share."""
+    """v2 is the canary, with its first share."""
     ensure_first_model(database)
     expected = {"canary": Expected.of(tops(0.5)).as_dict(), "champion": Expected.of(tops(0.4)).as_dict()}
     version = NewVersion("logit", "d", b"artifact", {}, "card", promotion=Promotion(5, expected))
@@ -59,7 +59,7 @@ def canary(database: Database) -> None:
 def serve(
     url: str, database: Database, version: str, *, count: int = 150, failures: int = 0, choices: int = 90, top: float
 ) -> None:
-    """So many answers of a version with a best score about ``top``, of which travellers choose from ``choices``."""
+    """Store ``count`` answers of a version with best scores around ``top``, ``choices`` of them with a choice."""
     task_ids = store(url, [start_of(str(n)) for n in range(count + failures)])
     answer, scores = shown(version=version), tops(top)
     good = [
@@ -96,7 +96,7 @@ def ended(url: str) -> tuple[str, str]:
 
 
 def counted(result: str) -> float:
-    """As Prometheus reads it."""
+    """The value of the counter of ended canaries with this result."""
     return REGISTRY.get_sample_value("placerank_canaries_total", {"result": result}) or 0.0
 
 

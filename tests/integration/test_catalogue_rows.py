@@ -1,8 +1,7 @@
-"""The catalogue: all or nothing, numbered, versioned; and old answers stay as they were."""
+"""The catalogue: changes are all or nothing, numbered and versioned, and old answers stay as they were."""
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -163,8 +162,7 @@ async def test_old_answers_keep_what_they_showed(catalogue: CatalogueRepository,
         catalogue.remove(2)
         assert (await inferences.places([start.task_id]))[start.task_id] == before
     worker.close()
-    shown_places: list[dict[str, Any]] = json.loads(before)
-    assert [place["price"] for place in shown_places] == [given[1][PRICE], given[0][PRICE]]
+    assert [place.values[PRICE - 1] for place in before] == [given[1][PRICE], given[0][PRICE]]
 
 
 def test_a_removed_place_is_kept_for_those_answers(catalogue: CatalogueRepository, database_url: str) -> None:
@@ -176,7 +174,7 @@ def test_a_removed_place_is_kept_for_those_answers(catalogue: CatalogueRepositor
 
 
 def test_a_database_that_is_away_is_said_to_be(database_url: str) -> None:
-    # Its own words are for who runs a command, not for clients of the API.
+    # PostgreSQL's own message is the cause: it is for users of a command, not for clients of the API.
     with pytest.raises(DatabaseUnavailable, match="cannot be reached") as away:
         CatalogueRepository(database_url.rpartition("/")[0] + "/nowhere").count()
     assert "nowhere" in str(away.value.__cause__)

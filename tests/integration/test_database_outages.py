@@ -1,4 +1,4 @@
-"""PostgreSQL stopped or standing still: the API hears of it in time, and needs no restart afterwards."""
+"""PostgreSQL stopped or hanging: the API notices it in time, and needs no restart afterwards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def outage(request: pytest.FixtureRequest, services: Services) -> Iterator[Outag
 
 
 class Outage:
-    """PostgreSQL going away in one of several ways."""
+    """An outage of PostgreSQL of one kind: stopped, killed or paused."""
 
     def __init__(self, services: Services, way: str) -> None:
         self._services = services

@@ -1,4 +1,4 @@
-"""The routes that are answered ahead of FastAPI's layers give what they give behind them, whatever is asked."""
+"""Routes that are answered before FastAPI reply exactly as FastAPI itself would, for any request."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class BothWays:
-    """A client that asks the same twice: as everybody does, and below a root path, which FastAPI alone serves."""
+    """A client that sends each request twice: normally, and below a root path, which only FastAPI serves."""
 
     def __init__(self, ahead: AsyncClient, behind: AsyncClient) -> None:
         self.ahead = ahead
         self._behind = behind
 
     async def same(self, method: str, path: str, **request: Any) -> Response:
-        """The reply, which both ways give: ids made anew and the date apart."""
+        """The reply, after checking that both ways give the same, except for new ids and dates."""
         ahead, behind = [await way.request(method, path, **request) for way in (self.ahead, self._behind)]
         assert ahead.status_code == behind.status_code
         assert ahead.headers.multi_items() == behind.headers.multi_items() or _masked(ahead) == _masked(behind)
@@ -72,7 +72,7 @@ async def both(
 
 @pytest.fixture
 def ended(database_url: str) -> dict[str, UUID]:
-    """One task for each way to stand."""
+    """One task of each status: pending, succeeded, failed."""
     pending, succeeded, failed = store(with_places(database_url), [support.start_of(name) for name in "abc"])
     database = thread_database(database_url)
     try:

@@ -1,4 +1,4 @@
-"""Starting, finishing, selecting, cancelling and erasing: each is one statement, and safe among many."""
+"""Starting, finishing, selecting, cancelling and erasing: each is one statement and safe under concurrency."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_starts_that_arrive_together_are_one_statement_and_one_commit(
     starts = [start_of(f"T{n}", key=f"k{n}" if n % 2 else None) for n in range(8)]
     assert set(await inferences.start(starts)) == {start.task_id for start in starts}
     tables = ("users", "inferences", "events", "idempotency_keys")
-    # Which transaction wrote each row, and as which of its statements.
+    # xmin is the transaction that wrote a row, cmin the number of the statement in it.
     written = " UNION ".join(f"SELECT xmin::text AS by, cmin::text AS nth FROM {table}" for table in tables)
     assert len(rows(url, written)) == 1
     assert rows(url, written)[0]["nth"] == "0"
@@ -199,7 +199,7 @@ async def test_finishing_marking_selecting_and_erasing_at_once_never_block_each_
                 *(asyncio.to_thread(jobs.finish, [success(one) for one in shuffled(ids)]) for _ in range(2)),
                 *(database.fetch("mark_published", {"ids": shuffled(ids)}) for _ in range(2)),
                 *(inferences.select([Selection(one, 1) for one in shuffled(ids)]) for _ in range(2)),
-                # Twice the same traveller, and another one.
+                # The starts 0 and 4 belong to the same traveller, 1 to another.
                 *(content.erase(numbers[starts[n].task_id]) for n in (0, 4, 1)),
             )
     worker.close()
@@ -291,7 +291,7 @@ async def test_cancelling_ends_what_has_not_finished_and_nothing_else(
     assert finished is not None
     assert (finished[0].status, finished[1]) == (Status.SUCCESS, False)
     assert await inferences.cancel(new_task_id()) is None
-    # The worker that has it already comes too late.
+    # A worker that already has it finishes too late.
     assert jobs.finish([success(waiting.task_id)]) == set()
     assert value(url, "SELECT count(*) FROM events WHERE kind = 'cancelled'") == 1
 
@@ -323,12 +323,12 @@ async def test_the_backlog_is_counted_up_to_its_limit(inferences: InferenceRepos
     assert await inferences.backlog(100) == 7
 
 
-async def test_places_are_rendered_as_they_were_shown(inferences: InferenceRepository, jobs: JobRepository) -> None:
+async def test_places_come_in_the_order_shown(inferences: InferenceRepository, jobs: JobRepository) -> None:
     start = start_of()
     await inferences.start([start])
     jobs.finish([Outcome(start.task_id, shown=shown([7, 3]))])
-    rendered = (await inferences.places([start.task_id]))[start.task_id]
-    assert [line.split(b",")[1] for line in rendered[1:-1].split(b",\n")] == [b'"location_id":7', b'"location_id":3']
+    found = (await inferences.places([start.task_id]))[start.task_id]
+    assert [place.location_id for place in found] == [7, 3]
 
 
 async def test_every_result_has_an_id_that_finds_it(
@@ -412,7 +412,7 @@ def test_no_hot_statement_reads_a_growing_table_from_end_to_end(url: str) -> Non
 
 
 def kept_plan(url: str, name: str, parameter: str, nothing: str) -> list[dict[str, object]]:
-    """The nodes, on inferences, of the plan that a connection keeps for a statement."""
+    """The nodes that read ``inferences`` in the generic plan of a statement."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute(b"PREPARE kept AS " + statement(name).replace(f"%({parameter})s", "$1").encode())

@@ -1,4 +1,4 @@
-"""Models and catalogue change while travellers are served: nothing is dropped, and no answer is of two minds."""
+"""Models and catalogue change under load: no request is dropped, and each answer comes from one version of both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from tests.integration.broker import Vhost
-from tests.integration.support import eventually, opened, places, rows, soon, start_of, store, value
+from tests.integration.support import accepted, eventually, opened, places, rows, soon, start_of, store, value
 from tests.integration.test_workers import send
 from tests.integration.workers import Workers
+from tests.ledger import Ledger, connection
 
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.inferences import InferenceRepository, Selection
@@ -34,7 +35,6 @@ from placerank.rollout.watch import CanaryWatch
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from uuid import UUID
 
     from tools.services import Services
 
@@ -62,12 +62,12 @@ def workers(database_url: str, vhost: Vhost, cache_url: str, tmp_path: Path) -> 
 
 
 class Load:
-    """Travellers who keep on asking, on a thread."""
+    """A thread that keeps starting inferences."""
 
     def __init__(self, url: str, vhost: Vhost) -> None:
         self._url, self._vhost = url, vhost
         self._ended = threading.Event()
-        self.asked: list[UUID] = []
+        self.told = Ledger()
         self._thread = threading.Thread(target=self._ask)
 
     def __enter__(self) -> Load:
@@ -79,9 +79,9 @@ class Load:
         self._thread.join()
 
     def goes_on(self) -> None:
-        """Wait until more have asked."""
-        asked = len(self.asked)
-        eventually(lambda: len(self.asked) > asked)
+        """Wait until more inferences are started."""
+        asked = len(self.told.accepted)
+        eventually(lambda: len(self.told.accepted) > asked)
 
     def _ask(self) -> None:
         for turn in itertools.count():
@@ -89,11 +89,11 @@ class Load:
                 return
             task_ids = store(self._url, [start_of(f"{turn} {n}", user_id=f"{n}") for n in range(40)])
             send(self._vhost, task_ids)
-            self.asked += task_ids
+            self.told.include(accepted(task_ids))
 
 
 def add_model(url: str, seed: int) -> None:
-    """Another version takes over everyone."""
+    """Register another version that gets all traffic."""
     weights = prior().weights * np.random.default_rng(seed).uniform(0.2, 2.0, len(prior().weights))
     model = Model("logit", weights)
     rows(
@@ -125,11 +125,12 @@ def test_no_answer_is_dropped_or_of_two_minds(database_url: str, vhost: Vhost, w
             change_places(turn + 1)
             add_model(url, turn)
             load.goes_on()
-    eventually(lambda: not rows(url, "SELECT id FROM inferences WHERE finished_at IS NULL LIMIT 1"), within_s=60)
+    assert load.told.wait_until_finished(connection(url), 60)
+    verdict = load.told.check(connection(url)).demand_none()
     answered = rows(
         url, "SELECT i.*, u.* FROM inferences AS i JOIN users AS u ON u.id = i.user_id WHERE i.status = 'SUCCESS'"
     )
-    assert len(answered) == len(load.asked)
+    assert len(answered) == verdict.accepted
     assert len({(row["model_version"], row["catalogue_version"]) for row in answered}) > SWAPS
     assert_each_of_one_mind(url, known, answered)
 
@@ -177,7 +178,7 @@ def test_a_share_of_the_answers_explores_with_known_chances(database_url: str, v
 
 
 def contrary(url: str) -> None:
-    """All travellers have a model that judges everything the wrong way round."""
+    """Give all traffic to a model that ranks in reverse order."""
     model = Model("logit", -prior().weights)
     rows(
         url,
@@ -198,24 +199,24 @@ def test_a_better_model_goes_live_by_steps_while_travellers_are_served(
     workers.start("training")
     rules = Rules(shares=(20, 60, 100), step_s=0, least_answers=60)
     with Load(url, vhost) as load:
-        # What the travellers choose is all that the training has.
+        # The training learns only from these choices.
         answered = "SELECT count(*) FROM inferences WHERE status = 'SUCCESS'"
         eventually(lambda: value(url, answered) > 400, within_s=120)
-        asyncio.run(choose(url))
+        asyncio.run(choose(url, load.told))
         asyncio.run(train(url, vhost))
         ended = "SELECT status, error_detail, metrics FROM trainings WHERE finished_at IS NOT NULL"
         eventually(lambda: rows(url, ended), within_s=120)
         assert rows(url, "SELECT id FROM canaries"), rows(url, ended)
         seen = asyncio.run(watched(url, rules))
-    eventually(lambda: not rows(url, "SELECT id FROM inferences WHERE finished_at IS NULL LIMIT 1"), within_s=60)
+    assert load.told.wait_until_finished(connection(url), 60)
     assert seen == [20, 60, 100]
     assert value(url, "SELECT status FROM canaries") == "promoted"
-    assert rows(url, "SELECT id FROM inferences WHERE status <> 'SUCCESS'") == []
-    assert value(url, "SELECT count(*) FROM inferences") == len(load.asked)
+    verdict = load.told.check(connection(url)).demand_none()
+    assert value(url, "SELECT count(*) FROM inferences") == verdict.accepted
 
 
-async def choose(url: str) -> None:
-    """Travellers take what the simulation says, from what they were shown so far."""
+async def choose(url: str, told: Ledger) -> None:
+    """Store simulated choices for all answers so far."""
     rng = np.random.default_rng(1)
     catalogue = {place.location_id: place for place in synthetic.places(PLACES, 7)}
     answered = rows(
@@ -230,6 +231,8 @@ async def choose(url: str) -> None:
         selections.append(Selection(row["task_id"], NOTHING_CHOSEN if chosen < 0 else seen[chosen].location_id))
     async with opened(url) as pool:
         await InferenceRepository(pool).select(selections)
+    for selection in selections:
+        told.selected("client", str(selection.task_id), selection.location_id)
 
 
 async def train(url: str, vhost: Vhost) -> None:
@@ -244,7 +247,7 @@ async def train(url: str, vhost: Vhost) -> None:
 
 
 async def watched(url: str, rules: Rules) -> list[int]:
-    """The shares through which the new version goes."""
+    """Run the canary watch until all traffic is moved; returns the shares of the new version in order."""
     seen = [20]
     async with opened(url) as pool:
         watch = CanaryWatch(CanaryRepository(pool), rules, interval_s=1)

@@ -1,4 +1,4 @@
-"""What those do who run the system: dead letters are read, replayed and thrown away; old rows go."""
+"""Commands of operators: list, replay and purge dead letters; prune old rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tools.services import Services
 
 DEAD = topology.DEAD_LETTER_QUEUE
-FAILED = Problem("too_many_attempts", "It ended its worker each time that it ran.")
+FAILED = Problem("too_many_attempts", "The worker died in each attempt to run this task.")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ class Run:
 
 
 def dead_letters(url: str, vhost: Vhost, names: Sequence[str]) -> list[UUID]:
-    """Inferences that failed for good, as a worker leaves them."""
+    """Dead-lettered inferences, as a worker leaves them."""
     task_ids = store(url, [start_of(name, user_id=name) for name in names])
     finish(url, [Outcome(task_id, problem=FAILED) for task_id in task_ids])
     letters = DeadLetters(make_app(vhost.url))
@@ -124,7 +124,7 @@ def test_a_failed_training_is_replayed_too(run: Run, url: str, vhost: Vhost) -> 
 
 def test_purged_letters_are_gone_and_their_tasks_stay_failed(run: Run, url: str, vhost: Vhost) -> None:
     dead_letters(url, vhost, ["Ann", "Bob"])
-    assert "Threw 2" in run("dead-letters", "purge", "--all").output
+    assert "Removed 2" in run("dead-letters", "purge", "--all").output
     assert vhost.depth(DEAD) == 0
     assert value(url, "SELECT count(*) FROM inferences WHERE status = 'FAILURE'") == 2
 
@@ -169,7 +169,7 @@ def test_what_finished_long_ago_goes_with_all_that_hangs_on_it(
     finish(url, [success(task_id) for task_id in [*old[:4], *new]])
     rows(url, "UPDATE inferences SET created_at = now() - interval '91 days' WHERE id = ANY(%s)", old)
     assert "Removed 4 inferences" in run("prune", "--older-than", "90d").output
-    # What has not finished stays, however old.
+    # Unfinished inferences stay, however old they are.
     kept = {old[4], *new}
     assert {row["id"] for row in rows(url, "SELECT id FROM inferences")} == kept
     assert {row["task_id"] for row in rows(url, "SELECT task_id FROM events")} == kept
@@ -200,4 +200,4 @@ async def test_pruning_says_how_far_it_is(url: str) -> None:
 def test_an_age_that_is_none_is_refused(age: str, run: Run) -> None:
     done = run("prune", "--older-than", age)
     assert done.exit_code == 2
-    assert "is no age" in done.output
+    assert "is not an age" in done.output

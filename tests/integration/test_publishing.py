@@ -1,4 +1,4 @@
-"""From the API's loop to the broker: confirmed, never blocking, and back by itself after an outage."""
+"""Publishing from the API's event loop: confirmed, never blocking, and reconnecting by itself after an outage."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_on_the_wire_it_is_the_message_that_celery_sends(vhost: Vhost) -> 
     ours, theirs = vhost.drain()
     assert ours.body == theirs.body
     assert ours.headers | {"origin": ""} == theirs.headers | {"origin": ""}
-    # Where results would go, were any sent, and an id that nothing of Celery's looks at.
+    # Celery sends no results here, so reply_to has no use; nothing in Celery reads message_id.
     beside = {"reply_to", "message_id"}
     assert {key: each for key, each in ours.properties.items() if key not in beside} == {
         key: each for key, each in theirs.properties.items() if key not in beside
@@ -108,7 +108,7 @@ async def test_a_full_queue_confirms_nothing(vhost: Vhost) -> None:
     async with publishing(vhost.url) as publisher:
         confirmed: set[UUID] = set()
         deadline = time.monotonic() + 10
-        # The queue tells its publishers a little after it is full.
+        # The queue rejects messages only a moment after it is full.
         while len(sent := await publisher.publish(messages(20))) == 20:
             assert time.monotonic() < deadline
             confirmed.update(sent)
@@ -144,7 +144,7 @@ async def test_it_finds_back_after_the_broker_was_killed(vhost: Vhost, services:
         await soon(lambda: publisher.connected)
         after = messages(50)
         assert len(await publisher.publish(after)) == 50
-    # What was confirmed has survived.
+    # All confirmed messages have survived.
     assert {each.task_id for each in vhost.drain()} == {str(each.task_id) for each in (*before, *after)}
 
 
@@ -213,7 +213,7 @@ async def test_a_fresh_row_is_left_to_the_api_that_committed_it(vhost: Vhost, ur
 
 
 async def ended(running: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel relays, as their processes do when they are told to end; none may go on."""
+    """Cancel relays, as their processes do at shutdown; all have to end."""
     for task in running:
         task.cancel()
     _, left = await asyncio.wait(running, timeout=5)
@@ -268,7 +268,7 @@ async def test_what_an_emptied_broker_lost_is_published_again(vhost: Vhost, url:
         finished = [start for start in await _ids(database) if str(start) in task_ids[:5]]
         JobRepository(worker).finish([success(task_id) for task_id in finished])
         await asyncio.to_thread(vhost.lose_everything)
-        # The publisher connects again, to a virtual host that has the queues and none of the messages.
+        # The publisher reconnects to a virtual host that has the queues but no messages.
         deadline = time.monotonic() + 15
         while not vhost.depth():
             assert time.monotonic() < deadline

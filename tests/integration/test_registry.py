@@ -1,4 +1,4 @@
-"""The registry of versions: shares, commands, reproduction."""
+"""The model registry: shares, commands, reproduction of a version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from placerank.cli import cli
 from placerank.db.learning import LearningRepository, NewVersion, Promotion
 from placerank.db.models import ModelRepository
 from placerank.errors import NotFound, PlacerankError, ShareConflict
-from placerank.worker.inference.serving import ensure_first_model
+from placerank.worker.first_model import ensure_first_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_version_is_reproduced_to_the_byte(url: str, database: Database) -> No
     training(database).run(training_id)
     version = standing(url, training_id).model_version
     assert version is not None
-    # Whoever thinks better of it later does not change what was learned from.
+    # A choice that is replaced later does not change the recorded dataset.
     rows(url, "UPDATE inferences SET choice = -1 WHERE id = (SELECT id FROM inferences WHERE choice >= 0 LIMIT 1)")
     digest = value(url, "SELECT digest FROM models WHERE version = %s", version)
     assert digest in command(url, "train", "--reproduce", version)
@@ -111,7 +111,7 @@ def test_the_last_change_of_version_is_rolled_back_by_a_command(url: str, databa
     training(database).run(training_id)
     learned = standing(url, training_id).model_version
     assert shares(url) == {contrary: 0, learned: 100}
-    assert command(url, "models", "rollback") == f"{contrary} has taken over from {learned}.\n"
+    assert command(url, "models", "rollback") == f"Rolled back {learned}: {contrary} serves its travellers now.\n"
     assert shares(url) == {contrary: 100, learned: 0}
 
 

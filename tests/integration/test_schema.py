@@ -16,7 +16,7 @@ from tools.services.private import free_port
 
 from placerank.config import addresses
 from placerank.db.migrate import DatabaseAway, migrate
-from placerank.db.schema import HEAD
+from placerank.db.migrations import HEAD
 
 if TYPE_CHECKING:
     from tools.services import Services

@@ -1,4 +1,4 @@
-"""The tools that start services: each answers, can be taken away and brought back, and leaves nothing behind."""
+"""The tools that start services: each service answers, can be stopped and started again, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def url_of(services: Services, name: str) -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether the server says anything: each of the three answers these bytes or closes the connection."""
+    """Whether the server reacts: each of the three servers answers these bytes or closes the connection."""
     parts = urlsplit(url)
     try:
         with socket.create_connection((parts.hostname, parts.port), timeout=0.5) as connection:
@@ -124,7 +124,7 @@ def test_databases_keep_apart(services: Services) -> None:
 def test_a_virtual_host_has_the_projects_queues(services: Services) -> None:
     address = services.management_url
     if address is None:
-        pytest.skip("the broker's management interface is not known")
+        pytest.skip("the address of the broker's management API is not known")
     name = f"vhost_{secrets.token_hex(4)}"
     assert services.create_vhost(name).endswith(f"/{name}")
     wanted = management.definitions((3, 10), "user", "password", name)["queues"]
@@ -146,7 +146,7 @@ def test_services_listen_on_the_loopback_only(services: Services, owned: str) ->
 
 
 def arguments(*pids: int | None) -> str:
-    """What everybody can read of processes; some may end meanwhile."""
+    """The command lines of processes, which every user can read; some processes may end meanwhile."""
     lines = []
     for pid in pids:
         with suppress(OSError):
@@ -165,9 +165,9 @@ def test_no_argument_of_a_process_holds_a_password(services: Services, owned: st
 
 @contextmanager
 def caller(*names: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A process of its own that has started services, and the paths that exist as long as these do.
+    """Another process that has started services, and the paths that exist as long as the services run.
 
-    PostgreSQL's helpers come and go by themselves, so that one of them may be gone already.
+    PostgreSQL starts and ends helper processes by itself, so that one of them may already be gone.
     """
     if not all(sources.KINDS[name].find() for name in names):
         pytest.skip("the servers are not installed")

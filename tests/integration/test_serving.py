@@ -1,4 +1,4 @@
-"""What a worker serves: the catalogue as columns, and the old one for as long as the new one is not there."""
+"""What a worker serves: the catalogue as columns, and the old catalogue until the new one is loaded."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_old_catalogue_is_served_while_the_new_one_loads(database: Database,
             later = [serving.current(wanted) for _ in range(100)]
             waited_s = time.monotonic() - began
         assert all(one is old for one in (first, *later))
-        # The first waits for a moment, whoever comes after it does not.
+        # The first call waits for a moment, later calls do not.
         assert waited_s < 1.0
         eventually(lambda: serving.current().versions[0] == wanted[0])
         assert len(serving.current().table) == 30
@@ -97,7 +97,7 @@ def test_nobody_looks_for_versions_while_batches_say_which_there_are(
             time.sleep(0.01)
         assert looks <= before + 1
         catalogue.put(places(30))
-        # Asked for, it is looked for at once; and without batches now and then.
+        # A newer version that a batch names is loaded at once. Without batches, the worker looks for one periodically.
         wanted = (versions[0] + 1, versions[1])
         assert len(serving.current(wanted).table) == 30
         catalogue.put(places(40))

@@ -1,4 +1,4 @@
-"""Trainings on what is stored: they register what they learn, and survive their workers."""
+"""Trainings on stored lists: they register what they learn, and survive the death of their workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.queue.publisher import AmqpPublisher
 from placerank.queue.relay import Relay
-from placerank.worker.inference.batch import Stopping, TooManyAttempts
+from placerank.worker.deliveries import Stopping, TooManyAttempts
 from placerank.worker.training.datasets import dataset_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
     learned = standing(url, first).model_version
     assert learned is not None
     assert shares(url) == {contrary: 0, learned: 100}
-    # The same lists again: it is the same model, and no better than itself.
+    # The same lists give the same model, which is not better than itself.
     training(database).run(second)
     again = standing(url, second).model_version
     assert again is not None
@@ -129,7 +129,7 @@ def test_only_the_newest_lists_are_read(url: str, database: Database) -> None:
 
 def test_a_dead_worker_s_lease_is_waited_for(url: str, database: Database) -> None:
     training_id = begun(url)
-    # It took the training, and was never heard of again.
+    # A worker claimed the training and died.
     assert LearningRepository(database).claim(training_id, 1.0) is not None
     lease_ends = value(url, "SELECT lease_until FROM trainings WHERE id = %s", training_id)
     training(database).run(training_id)
@@ -218,7 +218,7 @@ def test_lists_are_read_as_they_were_answered(url: str, database: Database) -> N
 
 
 def shuffle_choices(url: str) -> None:
-    """Whoever chose a place chose any: the choice of one list, by position, is given to the next."""
+    """Make the choices meaningless: each list gets the chosen position of the list before it."""
     rows(
         url,
         """
@@ -289,7 +289,7 @@ def test_a_newer_version_takes_the_place_of_one_on_its_way(url: str, database: D
 
 def test_a_second_attempt_learns_from_what_the_first_recorded(url: str, database: Database) -> None:
     training_id, learning = begun(url, seed=6), LearningRepository(database)
-    # It dies as soon as the lists are recorded.
+    # The first attempt died after it had recorded the lists.
     recorded = learning.record(training_id, dataset_of(learning.lists(100), 6))
     training(database).run(training_id)
     (model,) = rows(url, "SELECT dataset_id, metrics FROM models WHERE training_id = %s", training_id)
@@ -342,12 +342,12 @@ def test_a_cancelled_training_registers_nothing(url: str, database: Database) ->
 def test_a_worker_killed_at_any_moment_loses_nothing(
     url: str, services: Services, broker_url: str, cache_url: str, tmp_path: Path
 ) -> None:
-    """Killed once it has the training, once the lists are recorded, and once it is under way; the fourth ends it."""
+    """The first worker is killed when it has claimed the training, the second when the lists are recorded."""
     vhost = Vhost(services, broker_url)
     environment = {"CELERY_BROKER_URL": vhost.url, "CELERY_BACKEND_URL": cache_url, "PLACERANK_TRAINING__LEASE_S": "1"}
     workers = Workers({"DATABASE_URL": url, **environment}, tmp_path)
     training_id = begun(url, seed=3)
-    # Each death counts, and the third is the last that is forgiven.
+    # Each killed run counts as an attempt; a training may have three.
     moments = (
         "SELECT id FROM trainings WHERE lease_until > now()",
         "SELECT d.id FROM datasets AS d JOIN trainings ON lease_until > now()",

@@ -1,4 +1,4 @@
-"""Workers as processes: what they are given is done once, whatever happens to them."""
+"""Workers as processes: each task is done once, whatever happens to them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 import redis
 from tests.integration.broker import Vhost
-from tests.integration.support import eventually, places, rows, soon, start_of, store, value, with_places
+from tests.integration.support import accepted, eventually, places, rows, soon, start_of, store, value, with_places
 from tests.integration.workers import BREAKER, KILLER, Workers, stop
+from tests.ledger import connection, counting_finishes
 
 from placerank.cache.announcement import CHANNEL
 from placerank.cache.answers import Answer
@@ -135,9 +136,9 @@ def test_our_message_and_celery_s_own_are_the_same_work(
 
 
 class AckTimes:
-    """Stands between a worker and the broker, and notes when acknowledgements pass."""
+    """A TCP proxy between a worker and the broker that records the times of acknowledgements."""
 
-    #: A method frame's size (13 bytes of arguments and ids), class 60, method 80.
+    #: In a method frame: its size (13 bytes of ids and arguments), class 60, method 80 (basic.ack).
     ACK = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"
 
     def __init__(self, broker_url: str) -> None:
@@ -225,7 +226,7 @@ def test_one_that_keeps_killing_its_worker_ends_alone_after_three_attempts(
         if not worker.is_alive():
             assert worker.exitcode == 9
             worker, deaths = workers.start(), deaths + 1
-    # The first time, together with the others, is not written down: three more are.
+    # The first run, in a batch, is not recorded as an attempt; the next three are.
     assert deaths == 4
     assert state(url, task_ids[2]) == ("FAILURE", "too_many_attempts")
     assert statuses(url) == {"FAILURE": 1, "SUCCESS": 4}
@@ -238,7 +239,7 @@ def test_one_that_keeps_killing_its_worker_ends_alone_after_three_attempts(
 def test_graceful_restarts_under_a_backlog_lose_nothing_and_count_nothing(
     url: str, vhost: Vhost, workers: Workers
 ) -> None:
-    ask(url, vhost, [f"{n}" for n in range(200)])
+    told = accepted(ask(url, vhost, [f"{n}" for n in range(200)]))
     slowly = {"TEST_SLOW_S": "0.05", "PLACERANK_WORKER__BATCH_SIZE": "4", "PLACERANK_WORKER__THREADS": "4"}
     for turn in range(4):
         worker = workers.start(**slowly)
@@ -248,7 +249,7 @@ def test_graceful_restarts_under_a_backlog_lose_nothing_and_count_nothing(
     worker = workers.start()
     eventually(lambda: all_finished(url))
     assert statuses(url) == {"SUCCESS": 200}
-    assert value(url, "SELECT max(attempts) FROM inferences") <= 1
+    assert told.check(connection(url)).demand_none().most_attempts <= 1
     stop(worker)
     assert [vhost.depth(queue) for queue in (topology.INFERENCE.name, DEAD)] == [0, 0]
 
@@ -256,9 +257,11 @@ def test_graceful_restarts_under_a_backlog_lose_nothing_and_count_nothing(
 def test_a_duplicate_is_applied_once(url: str, vhost: Vhost, workers: Workers) -> None:
     task_ids = ask(url, vhost, ["a", "b"])
     send(vhost, [*task_ids, *task_ids])
-    workers.start()
-    eventually(lambda: all_finished(url))
-    eventually(lambda: vhost.depth() == 0)
+    with counting_finishes(url):
+        workers.start()
+        eventually(lambda: all_finished(url))
+        eventually(lambda: vhost.depth() == 0)
+        accepted(task_ids).check(connection(url), finishes_counted=True).demand_none()
     assert statuses(url) == {"SUCCESS": 2}
     assert value(url, "SELECT count(*) FROM results") == 20
 
@@ -290,7 +293,7 @@ def test_an_erased_or_cancelled_inference_is_passed_over(url: str, vhost: Vhost,
 def test_a_new_catalogue_and_new_models_are_taken_up_without_a_restart(
     url: str, vhost: Vhost, workers: Workers
 ) -> None:
-    # It looks by itself but rarely: the batch that finds something newer waits for it.
+    # With a long refresh interval, the batch that finds a newer version waits until it is loaded.
     workers.start(PLACERANK_WORKER__REFRESH_S="60")
     (first,) = ask(url, vhost, ["first"])
     eventually(lambda: all_finished(url))
@@ -307,7 +310,7 @@ def test_a_new_catalogue_and_new_models_are_taken_up_without_a_restart(
 
 
 def register(url: str, share: int) -> None:
-    """Another version with other weights, that gets this share from the first one."""
+    """Register a version with other weights, which takes this share from the first version."""
     other = prior()
     model = Model(other.kind, other.weights * 0.5, {}, other.normaliser)
     rows(url, "UPDATE models SET use_percentage = %s WHERE id = 1", 100 - share)
@@ -369,7 +372,7 @@ def test_a_worker_waits_out_an_outage_of_the_database(
     if not services.owned("postgresql"):
         pytest.skip("PostgreSQL was not started here")
     worker = workers.start()
-    ask(url, vhost, ["before"])
+    before = ask(url, vhost, ["before"])
     eventually(lambda: all_finished(url))
     task_ids = store(url, [start_of(f"{n}") for n in range(100)])
     services.stop("postgresql")
@@ -381,7 +384,7 @@ def test_a_worker_waits_out_an_outage_of_the_database(
     eventually(lambda: all_finished(url))
     assert worker.is_alive()
     assert statuses(url) == {"SUCCESS": 101}
-    assert value(url, "SELECT max(attempts) FROM inferences") == 0
+    assert accepted([*before, *task_ids]).check(connection(url)).demand_none().most_attempts == 0
     assert vhost.depth(DEAD) == 0
 
 

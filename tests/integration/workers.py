@@ -1,4 +1,4 @@
-"""Real workers as processes of their own, forked from one that has loaded torch already: they start in a moment."""
+"""Real worker processes, forked from a process that has already loaded torch, so that they start quickly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Workers:
         return process
 
     def end(self) -> None:
-        """Kill those that are left."""
+        """Kill all workers that still run."""
         for process in self._all:
             if process.is_alive():
                 process.kill()
@@ -53,19 +53,19 @@ class Workers:
         self._all.clear()
 
     def logs(self) -> str:
-        """What all of them said."""
+        """The log output of all workers."""
         return "\n".join(path.read_text() for path in sorted(self._folder.glob("worker-*.log")))
 
 
 def stop(process: ForkServerProcess, within_s: float = 20) -> None:
-    """Ask a worker to end, as Kubernetes does, and wait until it has."""
+    """Send SIGTERM to a worker, as Kubernetes does; it has to exit with 0."""
     process.terminate()
     process.join(within_s)
     assert process.exitcode == 0, process.exitcode
 
 
 def _work(queue: str, environment: Mapping[str, str], log: str) -> None:
-    """A worker's process: the command, with travellers who make it fail."""
+    """Run the worker command in this process, with a scorer that fails for some travellers."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -1,4 +1,4 @@
-"""Each alert has a runbook and a test of promtool's, and they pass."""
+"""Each alert has a runbook and a promtool test, and these tests pass."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_promtool_s_tests_pass() -> None:
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_is_tested_and_has_a_runbook(alert: str) -> None:
     cases = [one for case in CASES for one in case.get("alert_rule_test", []) if one["alertname"] == alert]
-    assert [one for one in cases if one.get("exp_alerts")], "nothing makes it fire"
-    assert [one for one in cases if not one.get("exp_alerts")], "nothing shows it quiet"
+    assert [one for one in cases if one.get("exp_alerts")], "no test case makes the alert fire"
+    assert [one for one in cases if not one.get("exp_alerts")], "no test case in which the alert does not fire"
     page = ROOT / "docs" / "runbooks" / f"{alert}.md"
     text = page.read_text()
     for heading in ("## What it means", "## What to look at", "## What to do"):

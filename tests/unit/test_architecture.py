@@ -8,10 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools.draw_packages import PICTURE, imports, svg
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "src" / "placerank").rglob("*.py"))
 LONGEST = 400
+
+
+PACKAGES = sorted(file.parent for file in MODULES if file.name == "__init__.py" and "migrations" not in file.parts)
+MOST_MODULES = 15
+MOST_BESIDE_PACKAGES = 8
 
 
 def name_of(module: Path) -> str:
@@ -22,6 +28,32 @@ def test_imports_point_one_way() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_entrance_shows_packages() -> None:
+    shown = {path for path in (ROOT / "src" / "placerank").iterdir() if path.name != "__pycache__"}
+    assert len([path for path in shown if path not in PACKAGES]) <= MOST_BESIDE_PACKAGES
+    assert not {path.stem for path in shown} & {"common", "core", "misc", "utils", "util", "helpers"}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_no_package_is_crowded(package: Path) -> None:
+    assert len(list(package.glob("*.py"))) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:], ids=name_of)
+def test_a_package_says_what_lives_in_it_and_what_it_imports(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+    lives, imported = text.split("\n\n")
+    assert lives.endswith(".")
+    assert imported.startswith("Imports ")
+    if package.parent.name == "placerank" and "every other" not in imported:
+        said = set(imported.removeprefix("Imports ").rstrip(".").split(", ")) - {"nothing"}
+        assert said == imports()[package.name]
+
+
+def test_the_picture_of_the_packages_is_drawn_from_the_code() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == svg(), "run: make structure"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

@@ -1,4 +1,4 @@
-"""Ids and identities."""
+"""Task ids and identities of travellers."""
 
 from __future__ import annotations
 

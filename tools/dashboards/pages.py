@@ -26,7 +26,7 @@ OVERVIEW = Dashboard(
                     "failed inferences",
                 ),
             ),
-            "Replies with a status of 500 and more, and inferences that ended with a problem.",
+            "Replies with a status of 500 or more, and inferences that failed.",
         ),
         Panel("Time to a stored answer", "s", quantiles("placerank_answer_age_seconds")),
         Panel(
@@ -58,7 +58,7 @@ OVERVIEW = Dashboard(
                     "connections of {{pool}}",
                 ),
             ),
-            "1 is full.",
+            "At 100 %, new work is refused or has to wait.",
         ),
         Panel("Processor", "none", (q(sum_by("pod", rate("process_cpu_seconds_total")), "{{pod}}"),), "Cores in use."),
         Panel("Memory", "bytes", (q(sum_by("pod", of("process_resident_memory_bytes")), "{{pod}}"),)),
@@ -142,7 +142,7 @@ MODELS = Dashboard(
                     "{{model_version}}",
                 ),
             ),
-            "First choices of a place, of all answers.",
+            "First choices of a place, divided by all answers.",
         ),
         Panel(
             "Choices by position",
@@ -174,7 +174,7 @@ MODELS = Dashboard(
             "Drift of the best score",
             "none",
             (q(f"abs({mean_score(RATE)} - {mean_score('1d')})", "{{model_version}}"),),
-            "Distance of the mean now from the day's.",
+            "Difference between the current mean and the mean of the last day.",
         ),
         Panel(
             "Share of the travellers",
@@ -191,10 +191,10 @@ MODELS = Dashboard(
             (q(sum_by("model_version", rate("placerank_results_stored_total")), "{{model_version}}"),),
         ),
         Panel(
-            "Versions on their way",
+            "Canaries",
             "short",
             (q(sum_by("result", of("placerank_canaries_total")), "{{result}}"),),
-            "Canaries that arrived at all travellers, and such as were taken back.",
+            "Canaries that reached all travellers, and canaries that were rolled back.",
         ),
         Panel(
             "Catalogue",

@@ -1,17 +1,17 @@
-"""What dashboards are made of: queries, panels, pages, and the expressions that come again and again."""
+"""The parts of dashboards: queries, panels, pages and common expressions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: Every series of a release's processes; the variable is the dashboard's.
+#: Selects all series of a release's processes; ``$namespace`` is a variable of the dashboard.
 OURS = 'namespace=~"$namespace"'
 RATE = "$__rate_interval"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression and how its series are called; ``on_cluster`` if only Kubernetes or KEDA can fill it."""
+    """An expression and the legend of its series; ``on_cluster`` if only Kubernetes or KEDA has these metrics."""
 
     expression: str
     legend: str
@@ -20,7 +20,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A graph; ``unit`` is Grafana's name of it."""
+    """A graph; ``unit`` is Grafana's name of the unit."""
 
     title: str
     unit: str
@@ -30,7 +30,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A page of panels; ``name`` is its file."""
+    """A page of panels; ``name`` is the name of its file."""
 
     name: str
     title: str
@@ -43,7 +43,7 @@ def of(metric: str, labels: str = "") -> str:
 
 
 def rate(metric: str, labels: str = "") -> str:
-    """How fast a counter grows, by the second."""
+    """The growth of a counter per second."""
     return f"rate({of(metric, labels)}[{RATE}])"
 
 
@@ -64,16 +64,16 @@ def quantiles(metric: str, labels: str = "") -> tuple[Query, ...]:
 
 
 def q(expression: str, legend: str) -> Query:
-    """A query that a running system fills."""
+    """A query of metrics that every installation has."""
     return Query(expression, legend)
 
 
 def k(expression: str, legend: str) -> Query:
-    """A query that only a cluster fills."""
+    """A query of metrics that only a cluster has."""
     return Query(expression, legend, on_cluster=True)
 
 
 def mean_score(over: str) -> str:
-    """Mean of the best scores by version, over a time."""
+    """Mean of the best scores by version, over a time range."""
     total, count = (f"rate({of(f'placerank_answer_score_{part}')}[{over}])" for part in ("sum", "count"))
     return f"{sum_by('model_version', total)} / {sum_by('model_version', count)}"

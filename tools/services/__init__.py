@@ -1,7 +1,7 @@
 """Finds or starts PostgreSQL, RabbitMQ and Redis for tests, benchmarks and ``make run-services``.
 
 For each service: an address in the environment, else an installed server started privately, else Docker, else (where
-allowed) a Debian package. Uses the standard library; psycopg and the project's definitions when a service starts.
+allowed) a Debian package. Needs only the standard library, and psycopg and the project's definitions to start services.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = tuple(sources.KINDS)
 
 
 class Services:
-    """The services' addresses, and a hand on those that were started here. Closing ends these."""
+    """The services' addresses, and control of the services that were started here. Closing ends those."""
 
     def __init__(self, running: Mapping[str, Running]) -> None:
         self._running = running
@@ -76,11 +76,11 @@ class Services:
         return self._of(name).owned
 
     def stop(self, name: str) -> None:
-        """Ends a service in order; its address and data stay."""
+        """Shuts a service down; its address and data are kept."""
         self._process(name).stop()
 
     def kill(self, name: str) -> None:
-        """Kills a service's processes; its address and what it had written stay."""
+        """Kills a service's processes; its address and the data that it had written are kept."""
         self._process(name).kill()
 
     def start(self, name: str) -> None:
@@ -88,11 +88,11 @@ class Services:
         self._process(name).start(self._of(name).ready, threading.Event())
 
     def pause(self, name: str) -> None:
-        """Stops every process of a service where it stands: nothing answers, connections stay open."""
+        """Suspends every process of a service (SIGSTOP): nothing answers, but connections stay open."""
         self._process(name).pause()
 
     def resume(self, name: str) -> None:
-        """Lets a paused service go on."""
+        """Resumes a paused service."""
         self._process(name).resume()
 
     def pids(self, name: str) -> list[int]:
@@ -100,7 +100,7 @@ class Services:
         return self._process(name).pids() if self.owned(name) else []
 
     def root_pid(self, name: str) -> int | None:
-        """The process above all of a service's processes, if it was started here."""
+        """The ancestor of all of a service's processes, if the service was started here."""
         return self._process(name).keeper_pid if self.owned(name) else None
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class Services:
 
     def _of(self, name: str) -> Running:
         if name not in self._running:
-            raise ServiceUnavailable(f"{name} was not asked for: name it when the services are started.")
+            raise ServiceUnavailable(f"{name} was not requested: name it in the call of start().")
         return self._running[name]
 
     def _process(self, name: str) -> Private:
@@ -132,7 +132,7 @@ def start(names: Sequence[str] = NAMES, *, install: bool) -> Services:
 
 
 class _StartUp:
-    """Services on their way up, in a thread each."""
+    """Starts services, each in its own thread."""
 
     def __init__(self, starters: Mapping[str, sources.Starter]) -> None:
         self._starters = starters
@@ -141,12 +141,12 @@ class _StartUp:
         self.running: dict[str, Running] = {}
 
     def run(self) -> None:
-        """Returns when all run; raises what the first to fail raised, after the others have ended too."""
+        """Returns when all services run; raises the first failure, after the other threads have ended."""
         with ThreadPoolExecutor(len(self._starters)) as pool:
             try:
                 list(pool.map(self._begin, self._starters))
             finally:
-                self._cancelled.set()  # on Ctrl-C nothing more is waited for; else all is done by now
+                self._cancelled.set()  # on Ctrl-C the threads stop waiting; otherwise they are done by now
         if self._failures:
             raise self._failures[0]
 

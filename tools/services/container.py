@@ -1,4 +1,4 @@
-"""A service in a container, under a keeper as an installed one is: the client passes signals on to it."""
+"""A service in a container. The keeper runs Docker's client, which forwards signals to the container."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def container(
     command: Sequence[str] = (),
     end_signal: int = signal.SIGTERM,
 ) -> Private:
-    """A container that is not started yet; ``ports`` are the host's by the container's."""
+    """A container that is not started yet; ``ports`` maps the container's ports to the host's."""
     argv = [docker, "run", "--rm"]
     argv += [part for inner, outer in ports.items() for part in ("-p", f"{LOOPBACK}:{outer}:{inner}")]
     inside = env or {}
-    # By name alone, as everybody can read arguments: the client takes the values from its own environment.
+    # Only the names, because every user can read arguments. The client takes the values from its own environment.
     argv += [part for key in inside for part in ("-e", key)]
-    # It needs the caller's environment too: DOCKER_HOST, its folder of settings.
+    # The client needs the caller's environment too: DOCKER_HOST, its configuration folder.
     environment = {**os.environ, **inside}
     process = Private(name, [*argv, image, *command], env=environment, stop_signal=end_signal, end_signal=end_signal)
     with closed_on_failure(process):
         if subprocess.run([docker, "image", "inspect", image], capture_output=True, check=False).returncode:
-            process.run([docker, "pull", image])  # beforehand: it may take longer than any start
+            process.run([docker, "pull", image])  # before the start, which has a time limit
     return process

@@ -1,5 +1,5 @@
-"""What goes wrong with services."""
+"""Errors of services."""
 
 
 class ServiceUnavailable(RuntimeError):
-    """A service is neither at hand nor to be started; the message says what is missing and what to do."""
+    """A service is not available and cannot be started; the message says what is missing and what to do."""

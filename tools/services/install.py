@@ -1,4 +1,4 @@
-"""Where services come from when no address is given and no server is installed: Docker, or Debian's packages."""
+"""Sources of services if no address is given and no server is installed: Docker, or Debian's packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def docker() -> str | None:
-    """The client, if a daemon answers it."""
+    """The path of Docker's client, if a daemon answers it."""
     client = shutil.which("docker")
     if client is None:
         return None
@@ -31,7 +31,7 @@ def docker() -> str | None:
 
 
 def can_install() -> bool:
-    """Whether Debian's packages may and can be installed."""
+    """Whether Debian's packages can be installed: we are root, and apt-get exists."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
@@ -55,7 +55,7 @@ def _apt(*arguments: str) -> None:
 
 @contextmanager
 def _nothing_starts() -> Iterator[None]:
-    """Debian asks this script before a package starts its service; 101 forbids. One that is there already stays."""
+    """Forbids packages to start services: Debian calls this script first, and 101 means no. An existing one is kept."""
     try:
         with POLICY.open("x") as policy:
             policy.write("#!/bin/sh\nexit 101\n")

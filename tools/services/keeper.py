@@ -1,9 +1,9 @@
-"""Keeps one service alive for another process, and ends it when that process ends, in whatever way.
+"""Runs one service for another process, and ends the service when that process ends, even by SIGKILL.
 
-Run as a script; JSON lines come on standard input: first the orders (as an argument, everybody could read them), then
-commands. The end of standard input means that nobody needs the service any more: a pipe is closed by the kernel even
-when its writer is killed, so nothing is left behind. Linux only: descendants are found in /proc, and orphans (epmd
-makes itself one) come to this process.
+Run as a script. It reads JSON lines from standard input: first the orders (every user could read them as an argument),
+then commands. The end of standard input means that the service is no longer needed: the kernel closes the pipe even if
+its writer is killed, so nothing is left behind. Linux only: it finds descendants in /proc, and it is the subreaper that
+adopts orphans (epmd makes itself one).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-#: How long a service may take to end before it is killed.
+#: Seconds that a service may take to end before it is killed.
 GRACE_S = 30.0
 
 
 def descendants(of: int) -> list[int]:
-    """Every living process below ``of``. PostgreSQL's and Erlang's helpers leave the process group, not the family."""
+    """Every living descendant of ``of``: helpers of PostgreSQL and Erlang leave the process group."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and (found := parent_and_state(int(entry))) and found[1] != "Z":
@@ -45,7 +45,7 @@ def parent_and_state(pid: int) -> tuple[int, str] | None:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
-    state, parent = stat.rpartition(")")[2].split()[:2]  # the name before it may hold anything, brackets too
+    state, parent = stat.rpartition(")")[2].split()[:2]  # the process name before it may contain anything, brackets too
     return int(parent), state
 
 
@@ -71,12 +71,12 @@ class Keeper:
         signal.signal(signal.SIGCHLD, self._reap)
 
     def serve(self) -> None:
-        """Obeys until standard input ends, then ends the service and removes its folder."""
+        """Executes commands until standard input ends, then ends the service and removes its folder."""
         try:
             for line in sys.stdin:
                 os.write(1, b"%d\n" % self._obey(**json.loads(line)))
         except BrokenPipeError:
-            return  # whoever asked is gone
+            return  # the caller is gone
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
@@ -117,7 +117,7 @@ class Keeper:
         return self._exited[pid]
 
     def _stop(self, number: int) -> None:
-        """Asks the main process to end, then kills what is left, however it was forked off."""
+        """Asks the main process to end, then kills every descendant that is left."""
         deadline = time.monotonic() + GRACE_S
         signal_each(descendants(os.getpid()), signal.SIGCONT)
         if self._main and self._main.pid not in self._exited:
@@ -137,12 +137,12 @@ class Keeper:
 
 
 def leave(number: int, _: object) -> None:
-    """Turns a signal into an ordinary end, so that the service is ended too."""
+    """Turns a signal into an ordinary exit, so that the service is ended too."""
     sys.exit(128 + number)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    if (orders := sys.stdin.readline()).endswith("\n"):  # else whoever gave them is gone
+    if (orders := sys.stdin.readline()).endswith("\n"):  # else the caller is gone
         Keeper(json.loads(orders)).serve()

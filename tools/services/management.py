@@ -1,4 +1,4 @@
-"""The few calls of RabbitMQ's management interface that are needed here."""
+"""Calls of RabbitMQ's management interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 def definitions(version: tuple[int, int], user: str, password: str, vhost: str) -> dict[str, Any]:
     """The project's definitions for a broker of a version."""
-    from placerank.queue.definitions import definitions as of_project  # here: finding services needs no project
+    from placerank.queue.definitions import definitions as of_project  # here: finding services works without it
 
     return of_project(version, user=user, password=password, vhost=vhost)
 
@@ -51,7 +51,7 @@ def _call(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
     request = urllib.request.Request(server, data=json.dumps(body).encode() if body else None)
     request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     request.add_header("Content-Type", "application/json")
-    # Not through a proxy: one in the environment does not know the loopback.
+    # Without a proxy: one that is set in the environment cannot reach our loopback.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
         text = reply.read()
     return json.loads(text) if text else None

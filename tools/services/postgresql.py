@@ -1,4 +1,4 @@
-"""PostgreSQL, durable as in production: benchmarks run on it."""
+"""PostgreSQL, as durable as in production, because benchmarks run on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_CONNECTIONS = 200
 
 
 def find() -> str | None:
-    """The newest server that has its initdb beside it: distributions keep both out of PATH."""
+    """The newest server with initdb in the same folder; distributions keep both out of PATH."""
     places = [Path(found).resolve().parent for found in [shutil.which("postgres")] if found]
     packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
     places += sorted(packaged, key=_version, reverse=True)
@@ -51,7 +51,7 @@ def start(binary: str, cancelled: threading.Event) -> Running:
         [binary, "-D", "{folder}/data", *options, "-cunix_socket_directories="],
         user=unprivileged_user("postgres"),
         stop_signal=signal.SIGINT,  # ends sessions, writes a checkpoint
-        end_signal=signal.SIGQUIT,  # writes none, but gives shared memory back, which a kill does not
+        end_signal=signal.SIGQUIT,  # no checkpoint; releases shared memory, which SIGKILL does not
     )
     with closed_on_failure(process):
         _init(process, str(Path(binary).with_name("initdb")), password)
@@ -61,7 +61,7 @@ def start(binary: str, cancelled: threading.Event) -> Running:
 def _init(process: Private, initdb: str, password: str) -> None:
     secret = process.folder / "password"
     secret.write_text(password)
-    secret.chmod(0o644)  # for the service's user; the folder around it is for that user and the caller alone
+    secret.chmod(0o644)  # the service's user must read it; only that user and root can enter its folder
     options = [
         "--username",
         USER,
@@ -71,7 +71,7 @@ def _init(process: Private, initdb: str, password: str) -> None:
         "--encoding=UTF8",
         "--locale=C.UTF-8",
     ]
-    # Without waiting for the disk: this is about the first files only, the server itself syncs.
+    # --no-sync concerns only the files of initdb; the server itself syncs.
     process.run([initdb, "--no-sync", *options, "--pgdata", str(process.folder / "data")])
     secret.unlink()
 
@@ -97,7 +97,7 @@ def _started(process: Private, server: str, cancelled: threading.Event, *, owned
 
 
 def _has_database(url: str) -> bool:
-    """Whether the server takes statements; the first time makes the database."""
+    """Whether the server accepts statements; creates the database if it does not exist."""
     import psycopg  # here: finding services needs the standard library only
 
     with suppress(psycopg.OperationalError):
@@ -108,7 +108,7 @@ def _has_database(url: str) -> bool:
 
 
 def create_database(url: str, name: str) -> str:
-    """Makes a database on the server of ``url``; returns its own address."""
+    """Creates a database on the server of ``url``; returns the address of the database."""
     import psycopg
     from psycopg import sql
 

@@ -1,4 +1,4 @@
-"""A service that belongs to the caller alone: its own folder, free ports on the loopback, its own keeper process."""
+"""A private service of the caller: its own folder, free ports on the loopback, its own keeper process."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 START_S = 90.0
 LOOPBACK = "127.0.0.1"
-#: Below the range that systems give to outgoing connections (32768 and up on Linux): a client that retries while its
-#: service is stopped could otherwise be given that very port, connect to itself and keep the service out.
+#: Below the ephemeral ports (32768 and up on Linux). Otherwise a client that retries while its service is stopped could
+#: get the service's port as its own, connect to itself and block the service's next start.
 PORTS = range(20_000, 32_000)
 
 _ports_given: set[int] = set()
@@ -54,7 +54,7 @@ def _can_bind(port: int) -> bool:
 
 
 def unprivileged_user(*preferred: str) -> tuple[int, int] | None:
-    """Who a service runs as when the caller is root: the first user that exists. ``None``: as the caller."""
+    """The user of a service if the caller is root: the first name that exists. ``None``: the caller's own user."""
     if os.geteuid() != 0:
         return None
     for name in (*preferred, "nobody"):
@@ -64,12 +64,12 @@ def unprivileged_user(*preferred: str) -> tuple[int, int] | None:
             continue
         return entry.pw_uid, entry.pw_gid
     raise ServiceUnavailable(
-        f"Services do not run as root and none of the users {', '.join(preferred)}, nobody exists."
+        f"Services do not run as root, and none of the users {', '.join(preferred)}, nobody exists: create one of them."
     )
 
 
 def new_folder(name: str, user: tuple[int, int] | None) -> Path:
-    """A folder for one service. /var/tmp is on a disk by convention, where /tmp is memory on many systems."""
+    """Creates a folder for one service: in /var/tmp, which is on a disk, because /tmp is memory on many systems."""
     place = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else None
     folder = Path(tempfile.mkdtemp(prefix=f"placerank-{name}-", dir=place))
     if user:
@@ -125,13 +125,13 @@ class Private:
             [sys.executable, "-I", keeper.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # a terminal's Ctrl-C is for the caller, who then closes in order
+            start_new_session=True,  # a terminal's Ctrl-C reaches only the caller, which then closes this
             text=True,
         )
 
     @property
     def keeper_pid(self) -> int:
-        """The process above all of the service's processes."""
+        """The ancestor of all of the service's processes."""
         return self._keeper.pid
 
     def run(self, argv: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ class Private:
             raise ServiceUnavailable(f"{self.name}: {argv[0]} failed.\n{self.log_tail()}")
 
     def start(self, ready: Callable[[], bool], cancelled: threading.Event) -> None:
-        """Starts the service and waits until ``ready`` says so."""
+        """Starts the service and waits until ``ready`` returns true."""
         if not self.alive():
             self._main = self._tell(do="start")
         deadline = time.monotonic() + START_S
@@ -153,7 +153,7 @@ class Private:
                 raise ServiceUnavailable(f"The start of {self.name} was cancelled.")
 
     def stop(self) -> None:
-        """Ends the service's processes in order; its port and data stay."""
+        """Shuts the service down; its port and data are kept."""
         self._tell(do="stop", number=int(self._stop_signal))
 
     def kill(self) -> None:
@@ -161,13 +161,13 @@ class Private:
         self._tell(do="stop", number=int(signal.SIGKILL))
 
     def pause(self) -> None:
-        """Stops every process where it stands; connections stay open and nothing answers."""
+        """Suspends every process (SIGSTOP): connections stay open, but nothing answers."""
         while running := [pid for pid in self.pids() if (keeper.parent_and_state(pid) or (0, "T"))[1] != "T"]:
             keeper.signal_each(running, signal.SIGSTOP)
             time.sleep(0.01)
 
     def resume(self) -> None:
-        """Lets paused processes go on."""
+        """Resumes suspended processes."""
         keeper.signal_each(self.pids(), signal.SIGCONT)
 
     def alive(self) -> bool:

@@ -1,4 +1,4 @@
-"""Prometheus, for tests that ask it what people would: a private server that scrapes what it is told to."""
+"""A private Prometheus for tests of dashboards and alerts."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = "prometheus"
-#: How often everything is read.
+#: Seconds between scrapes.
 SCRAPE_S = 1
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Prometheus:
-    """A server that reads ``targets`` once a second; every series gets the labels of its target."""
+    """A server that scrapes ``targets`` once a second; every series gets the labels of its target."""
 
     def __init__(
         self, binary: str, targets: Mapping[str, tuple[str, Mapping[str, str]]], rules: Sequence[Path] = ()
     ) -> None:
-        """``targets`` are job by job an address, ``host:port``, and labels."""
+        """``targets`` maps each job to an address, ``host:port``, and labels."""
         port = free_port()
         self.started_at = time.time()
         self.url = f"http://{LOOPBACK}:{port}"
@@ -65,17 +65,17 @@ class Prometheus:
             raise
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression gives now; raises ``ValueError`` where it is none."""
+        """The current series of an expression; raises ``ValueError`` if the expression is invalid."""
         found: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return found
 
     def value(self, expression: str) -> float | None:
-        """The only value of an expression; none where it gives nothing."""
+        """The value of an expression's first series; ``None`` if it has no series."""
         found = self.query(expression)
         return float(found[0]["value"][1]) if found else None
 
     def query_range(self, expression: str, start: float, end: float, step_s: float) -> list[dict[str, Any]]:
-        """The series of an expression over a time, in seconds since the epoch."""
+        """The series of an expression over a time range, in seconds since the epoch."""
         params = {"query": expression, "start": str(start), "end": str(end), "step": str(step_s)}
         found: list[dict[str, Any]] = self._get("query_range", **params)["result"]
         return found
@@ -85,7 +85,7 @@ class Prometheus:
         return {one["labels"]["alertname"]: one["state"] for one in self._get("alerts")["alerts"]}
 
     def targets_up(self) -> dict[str, bool]:
-        """Which targets were read the last time."""
+        """For each job, whether its last scrape succeeded."""
         return {row["metric"]["job"]: row["value"][1] == "1" for row in self.query("up")}
 
     def close(self) -> None:
@@ -101,14 +101,14 @@ class Prometheus:
 
 
 def find(*, install: bool) -> str:
-    """The server's program, from Debian's package where it is missing; raises ``ServiceUnavailable``."""
+    """The server's program, installed from Debian's package if it is missing; raises ``ServiceUnavailable``."""
     if found := shutil.which("prometheus"):
         return found
     if install and installing.can_install():
         installing.install([PACKAGE])
         if found := shutil.which("prometheus"):
             return found
-    raise ServiceUnavailable("No Prometheus: install it (on Debian, as root: apt-get install prometheus).")
+    raise ServiceUnavailable("Prometheus is missing: install it (on Debian, as root: apt-get install prometheus).")
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:

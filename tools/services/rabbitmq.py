@@ -36,7 +36,7 @@ load_definitions = {folder}/definitions.json
 
 
 def find() -> str | None:
-    """The inner start script. Debian's on PATH is a wrapper that works for two users only, with their folders."""
+    """The inner start script: Debian's script on PATH is a wrapper that works for only two users and their folders."""
     inner = "/usr/lib/rabbitmq/bin/rabbitmq-server"
     places = [inner, shutil.which("rabbitmq-server"), "/opt/rabbitmq/sbin/rabbitmq-server", "/usr/sbin/rabbitmq-server"]
     return next((place for place in places if place and Path(place).is_file() and version(place)), None)
@@ -54,7 +54,7 @@ def start(binary: str, cancelled: threading.Event) -> Running:
     port, management_port, password = free_port(), free_port(), secrets.token_hex(16)
     user = unprivileged_user("rabbitmq")
     wanted = management.definitions(version(binary) or (0, 0), USER, password, VHOST)
-    # Killed at the end: its data go anyway, and an orderly end takes seconds.
+    # Killed at the end: its data is removed anyway, and an orderly shutdown takes seconds.
     process = Private("rabbitmq", [binary], env=_environment(port), user=user, end_signal=signal.SIGKILL)
     with closed_on_failure(process):
         _write(process.folder, "definitions.json", json.dumps(wanted))
@@ -86,7 +86,7 @@ def _write(folder: Path, name: str, text: str) -> None:
 
 
 def _environment(port: int) -> dict[str, str]:
-    """Everything that would otherwise be shared with the machine's own RabbitMQ, epmd and cookie included."""
+    """Variables that separate this node from the machine's own RabbitMQ, including its epmd and cookie."""
     files = {
         "CONF_ENV_FILE": "rabbitmq-env.conf",
         "CONFIG_FILE": "rabbitmq",
@@ -105,10 +105,10 @@ def _environment(port: int) -> dict[str, str]:
         "RABBITMQ_NODE_PORT": str(port),
         "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_LOGS": "-",
-        # Idle schedulers that spin would take the processor from what is measured beside them.
+        # Without busy-waiting schedulers, which would take CPU time from the processes that are measured.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none"
         " -kernel inet_dist_use_interface {127,0,0,1}",
-        # epmd outlives the node that started it: on a port of its own it can be ended with the node.
+        # epmd outlives the node that started it. On its own port it can be ended with the node.
         "ERL_EPMD_PORT": str(free_port()),
         "ERL_EPMD_ADDRESS": LOOPBACK,
     }
@@ -145,7 +145,7 @@ def start_container(docker: str, cancelled: threading.Event) -> Running:
 
 
 def management_of(url: str) -> str | None:
-    """The management address of a broker that is not ours: as told, else on the usual port if it answers there."""
+    """The management address of an external broker: RABBITMQ_MANAGEMENT_URL, else port 15672; None if no answer."""
     parts = urlsplit(url)
     login = f"{parts.username or 'guest'}:{parts.password or 'guest'}"
     usual = f"http://{login}@{parts.hostname or LOOPBACK}:15672"

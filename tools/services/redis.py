@@ -1,4 +1,4 @@
-"""Redis as a cache: nothing of it is written to a disk."""
+"""Redis as a cache, without persistence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a service that answers."""
+"""A service that answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Running:
-    """A service's addresses and, where it was started here, what to end it by."""
+    """A service's addresses and, if it was started here, its process."""
 
     url: str
     management_url: str | None = None
     process: Private | None = None
     ready: Callable[[], bool] = lambda: True
-    #: Containers are started and ended by their client: their processes are not ours to stop or pause.
+    #: False for containers: their client starts and ends them, and we cannot stop or pause their processes.
     owned: bool = False
 
     @classmethod

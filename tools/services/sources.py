@@ -1,4 +1,4 @@
-"""How each service is to be had: an address, an installed server, a container, or a package to install first."""
+"""Where each service comes from: an address, an installed server, a container, or a package to install first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """What has to be known of a service to find or start it."""
+    """How to find or start one service."""
 
     variable: str
     package: str
@@ -73,7 +73,7 @@ def _address(kind: Kind) -> Starter | None:
 
 
 def _server(kind: Kind) -> Starter | None:
-    # On other systems nothing would end a service whose caller was killed.
+    # Linux only: on other systems a service would keep running after its caller was killed.
     binary = kind.find() if sys.platform == "linux" else None
     return partial(kind.start, binary) if binary else None
 

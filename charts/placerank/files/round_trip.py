@@ -1,4 +1,4 @@
-"""A traveller's way through a release, and a look at what autoscaling reads; run by `helm test`."""
+"""Sends one request through a release, then checks the statistics that autoscaling reads; run by `helm test`."""
 
 import base64
 import json
@@ -9,14 +9,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from placerank.schema.traveller import EXAMPLE
+
 API = os.environ["TEST_API_URL"]
 KEY = (os.environ.get("PLACERANK_API__ADMIN_KEYS") or os.environ.get("PLACERANK_API__KEYS") or "").split(",")[0].strip()
 PATIENCE_S = 180
-TRAVELLER = {
-    "name": "helm test", "people_num": 2, "people_age": [34, 36], "children_num": 0, "budget": 200.0, "nights": 3,
-    "time_arrival": "2027-07-03", "pool": True, "spa": False, "pet_friendly": False, "lake": True, "mountain": False,
-    "sport": False,
-}  # fmt: skip
+TRAVELLER = {**EXAMPLE, "name": "helm test"}
 
 
 def call(method, url, body=None, authorization=None):
@@ -34,7 +32,7 @@ def call(method, url, body=None, authorization=None):
 
 
 def api(method, path, body=None):
-    """The JSON of the API's reply; anything but 200 ends the test, a 503 only when patience is at its end."""
+    """The JSON of the API's reply; any other status than 200 ends the test, 503 only after PATIENCE_S seconds."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -45,23 +43,23 @@ def api(method, path, body=None):
             return reply
         if status != 503 or time.monotonic() > deadline:
             sys.exit(f"{method} {path} answered {status}: {reply}")
-        print(f"{method} {path}: {status}, {str(reply)[:160]}; once more", flush=True)
+        print(f"{method} {path}: {status}, {str(reply)[:160]}; retrying", flush=True)
         time.sleep(2)
 
 
 def round_trip():
-    """Start, wait, read, choose."""
+    """Start an inference, wait for it, read the results and choose a place."""
     begun = time.monotonic()
     task = api("POST", "/inference/start", TRAVELLER)["task_id"]
     status = {"status": "PENDING"}
     while status["status"] in ("PENDING", "STARTED") and time.monotonic() - begun < PATIENCE_S:
         status = api("GET", f"/inference/status/{task}?wait=10")
     if status["status"] != "SUCCESS":
-        sys.exit(f"inference {task} stands at {status['status']} after {time.monotonic() - begun:.0f} s")
+        sys.exit(f"inference {task} has the status {status['status']} after {time.monotonic() - begun:.0f} s")
     places = api("GET", f"/inference/results/{task}")
     scores = [place["score"] for place in places]
     if not places or scores != sorted(scores, reverse=True):
-        sys.exit(f"the results are not best first: {scores}")
+        sys.exit(f"the results are not sorted by score: {scores}")
     chosen = places[0]["location_id"]
     api("PUT", "/inference/select/", {"task_id": task, "location_id": chosen})
     print(f"inference {task}: {len(places)} places by {status.get('model_version')}, chose {chosen}, "
@@ -69,10 +67,10 @@ def round_trip():
 
 
 def statistics():
-    """Wait until the broker says how long the queue is: without that KEDA scales nothing, and says nothing."""
+    """Wait until the broker reports the queue's length: without it KEDA does not scale, and reports no error."""
     base = os.environ.get("PLACERANK_BROKER__MANAGEMENT_URL", "")
     if not base:
-        print("the broker's management API is not known, so that its statistics are not looked at", flush=True)
+        print("PLACERANK_BROKER__MANAGEMENT_URL is not set: the broker's statistics are not checked", flush=True)
         return
     user = f"{os.environ['PLACERANK_BROKER__USER']}:{os.environ['PLACERANK_BROKER__PASSWORD']}"
     authorization = "Basic " + base64.b64encode(user.encode()).decode()
@@ -91,7 +89,7 @@ def statistics():
             )
             return
         time.sleep(2)
-    sys.exit(f"{url} tells no number of messages, so that KEDA cannot scale: {str(seen)[:300]}")
+    sys.exit(f"{url} reports no number of messages, so KEDA cannot scale: {str(seen)[:300]}")
 
 
 round_trip()

@@ -5,8 +5,8 @@
     secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}
 {{- end -}}
 
-{{/* What every process is told: addresses without credentials, and the credentials from their Secrets. The process
-quotes them into the addresses itself, so that a password may hold any character. Takes the root. */}}
+{{/* Variables of every process: addresses without credentials, and the credentials from their Secrets. The process
+itself quotes the credentials into the addresses, so that a password may contain any character. Takes the root. */}}
 {{- define "placerank.environment" -}}
 {{- $database := include "placerank.database" . | fromJson -}}
 {{- $broker := include "placerank.broker" . | fromJson -}}
@@ -47,7 +47,7 @@ quotes them into the addresses itself, so that a password may hold any character
 {{- end }}
 {{- end -}}
 
-{{/* The bearer keys, where there are any. Takes the root. */}}
+{{/* The bearer keys, if there are any. Takes the root. */}}
 {{- define "placerank.keys" -}}
 {{- with .Values.api.auth }}
 {{- if .existingSecret }}
@@ -57,8 +57,8 @@ quotes them into the addresses itself, so that a password may hold any character
 {{- end }}
 {{- end -}}
 
-{{/* A list of variables in YAML without those that a later one of the same name replaces: the API server takes no name
-twice. What stays keeps its place, so that $(NAME) finds what stood before it. */}}
+{{/* A list of variables in YAML, with only the last one of each name: the API server rejects duplicate names. The
+variables that remain keep their order, so that $(NAME) can refer to earlier ones. */}}
 {{- define "placerank.lastOfEach" -}}
 {{- $seen := dict -}}
 {{- $kept := list -}}
@@ -71,7 +71,7 @@ twice. What stays keeps its place, so that $(NAME) finds what stood before it. *
 {{ toYaml $kept }}
 {{- end -}}
 
-{{/* All variables of a container: those of every process, its own, and those that its values add. Takes the pod's dict. */}}
+{{/* All variables of a container: those of every process, its own, and its extraEnv. Takes the pod's dict. */}}
 {{- define "placerank.variables" -}}
 {{- $all := list (include "placerank.environment" .root) (.environment | default "" | trim) -}}
 {{- with (.placement | default dict).extraEnv -}}

@@ -1,9 +1,9 @@
-{{/* The release's name begins every name: one release of this chart is one placerank. */}}
+{{/* Every name begins with the release's name. */}}
 {{- define "placerank.fullname" -}}
 {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels by which a part's pods are found; they never change, since selectors cannot. Takes (dict "root" $ "component" "api"). */}}
+{{/* Selector labels of a component's pods. They must never change, because selectors are immutable. Takes (dict "root" $ "component" "api"). */}}
 {{- define "placerank.selectorLabels" -}}
 app.kubernetes.io/name: placerank
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 
 {{/* A class of workers with the defaults filled in, as JSON. Takes (dict "root" $ "class" (a value of worker.classes)).
-Key by key: sprig's merges do not let 0 or false win over a default. */}}
+Merged key by key, because sprig's merge functions do not let 0 or false replace a default. */}}
 {{- define "placerank.class" -}}
 {{- $merged := deepCopy .root.Values.worker.defaults -}}
 {{- range $key, $value := .class -}}
@@ -52,7 +52,7 @@ Key by key: sprig's merges do not let 0 or false win over a default. */}}
 {{ toJson $merged }}
 {{- end -}}
 
-{{/* Messages for each pod that a class's autoscaler aims at: acceptable wait in seconds × rate of a pod. */}}
+{{/* Target number of messages for each pod of a class: acceptable wait in seconds × rate of a pod. */}}
 {{- define "placerank.targetBacklog" -}}
 {{- if .targetBacklog -}}
 {{ int64 .targetBacklog }}
@@ -61,8 +61,8 @@ Key by key: sprig's merges do not let 0 or false win over a default. */}}
 {{- end -}}
 {{- end -}}
 
-{{/* Who owns the number of a class's pods: keda, hpa, or nobody (empty). Takes (dict "root" $ "class" $merged).
-On CPU alone nothing scales what has one pod at most. */}}
+{{/* The autoscaler of a class: keda, hpa, or none (empty). Takes (dict "root" $ "class" $merged).
+In mode hpa, a class of at most one pod has no autoscaler. */}}
 {{- define "placerank.scaler" -}}
 {{- $mode := .root.Values.autoscaling.mode -}}
 {{- if eq $mode "keda" -}}
@@ -72,7 +72,7 @@ hpa
 {{- end -}}
 {{- end -}}
 
-{{/* The first class that works on the inference queue, for what is said to people. */}}
+{{/* The first class that works on the inference queue, for NOTES.txt. */}}
 {{- define "placerank.inferenceClass" -}}
 {{- $found := "" -}}
 {{- range $name, $values := .Values.worker.classes -}}

@@ -1,4 +1,4 @@
-{{/* What Pod Security "restricted" asks of a container, and a root file system that is read only. */}}
+{{/* Security context of a container: Pod Security "restricted", and a read-only root file system. */}}
 {{- define "placerank.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -24,7 +24,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end -}}
 
-{{/* The init container that waits for a migrated database and names wrong credentials. */}}
+{{/* The init container that waits for a migrated database and reports wrong credentials. */}}
 {{- define "placerank.waiting" -}}
 - name: wait
   image: {{ include "placerank.image" (dict "root" .root "name" .image) }}
@@ -40,7 +40,7 @@ seccompProfile: {type: RuntimeDefault}
     {{- include "placerank.mounts" . | nindent 4 }}
 {{- end -}}
 
-{{/* The one pod of placerank. Takes a dict:
+{{/* The pod template of every component. Takes a dict:
 root, component, class (optional label), image (api|worker), args, resources,
 container (YAML of ports, probes, lifecycle; optional), environment (YAML; optional), wait (bool),
 placement (a map with nodeSelector, tolerations, …; optional), grace, restartPolicy, shmSize (optional). */}}

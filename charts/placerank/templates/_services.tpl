@@ -1,4 +1,4 @@
-{{/* Where the three services are, as JSON: the subchart's or the external one. */}}
+{{/* Addresses of the three services as JSON: the subchart's service or the external one. */}}
 {{- define "placerank.database" -}}
 {{- if .Values.postgresql.enabled -}}
 {{- $auth := .Values.postgresql.auth -}}
@@ -12,7 +12,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The management API is named in full: KEDA, which asks it, is in another namespace. */}}
+{{/* The management API has a full host name, because KEDA calls it from another namespace. */}}
 {{- define "placerank.broker" -}}
 {{- if .Values.rabbitmq.enabled -}}
 {{- $auth := .Values.rabbitmq.auth -}}

@@ -1,4 +1,4 @@
-"""The FastAPI app, put together from what the runtime gives it."""
+"""Builds the FastAPI app from the parts that the runtime provides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def create_app(runtime: ApiRuntime) -> FastAPI:
-    """The app; entering its lifespan opens what it works with."""
+    """Build the app; its lifespan opens and closes the runtime's connections."""
     inferences = InferenceRepository(runtime.database)
     tracker = Tracker(runtime.cache, inferences)
 
@@ -43,14 +43,14 @@ def create_app(runtime: ApiRuntime) -> FastAPI:
         summary="Ranks every place in the catalogue for a traveller.",
         lifespan=lifespan,
         redirect_slashes=False,
-        # Asked anew with each request whether anybody configured it, which takes as long as a reply from memory.
+        # FastAPI checks on every request whether telemetry is configured. That takes as long as a reply from memory.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "MIT"},
     )
     app.state.end_waits = tracker.end_waits
     problems.install(app)
     options = runtime.options
-    # An admin key opens what a client key opens, and more.
+    # An admin key is valid wherever a client key is.
     clients = access.checks([*options.keys, *options.admin_keys] if options.keys else [])
     asked = inference.router(_desk(runtime, inferences, tracker))
     app.include_router(asked, dependencies=access.guard(clients))

@@ -1,4 +1,4 @@
-"""Full means no, at once: starts are refused while too much work is unfinished."""
+"""The limit of the backlog: when it is full, ``start`` answers 503 at once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from placerank.db.inferences import InferenceRepository
 
 _FRESH_S = 0.25
-#: A count of this age is renewed behind the request that finds it, so that hardly any has to wait for one.
+#: A count older than this is refreshed in the background, so that requests hardly ever wait for a count.
 _RENEWED_S = 0.15
 
 
 class Backlog:
-    """The number of unfinished inferences, never older than a quarter of a second when it is used."""
+    """Counts unfinished inferences; a count is never used when it is older than ``_FRESH_S``."""
 
     def __init__(self, inferences: InferenceRepository, limit: int) -> None:
         self._inferences = inferences
@@ -31,12 +31,12 @@ class Backlog:
         age_s = time.monotonic() - self._counted_at
         if age_s > _RENEWED_S and (self._counting is None or self._counting.done()):
             self._counting = asyncio.create_task(self._recount())
-            # Whoever waits for it hears of a failure; nobody may be waiting.
+            # Callers that await the task get its exception. Without callers asyncio would report it as not retrieved.
             self._counting.add_done_callback(lambda done: done.cancelled() or done.exception())
         if age_s > _FRESH_S and self._counting is not None:
             await asyncio.shield(self._counting)
         if self._count >= self._limit:
-            raise Overloaded(f"{self._count} inferences are waiting already; try again in a moment.")
+            raise Overloaded(f"The backlog is full: {self._count} inferences are unfinished; try again in a moment.")
 
     async def _recount(self) -> None:
         at = time.monotonic()

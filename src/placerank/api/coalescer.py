@@ -1,4 +1,4 @@
-"""What arrives together goes together: concurrent calls become one statement, one commit, one trip."""
+"""Merges concurrent calls into one: one statement, one commit, one round trip."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ R = TypeVar("R")
 
 
 class Coalescer(Generic[T, R]):
-    """Gathers single calls of a function that takes many.
+    """Merges calls with one item each into calls of a function that takes many items.
 
-    A call that finds a free flight leaves at once; those that come while all flights are under way leave together
-    when one returns. So a lone call never waits, and a crowd shares.
+    A flight is one running call of that function. While fewer than ``flights`` are running, an item is sent at once.
+    Otherwise items are queued, and are sent together when a flight returns. So a single call never waits in the
+    queue, and concurrent calls share a flight.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Coalescer(Generic[T, R]):
         waiting: int = 4096,
         key: Callable[[T], Hashable] | None = None,
     ) -> None:
-        """``run`` answers in the order of its items; of items with the same ``key`` one at most is in a flight."""
+        """``run`` returns results in the order of its items; a flight never has two items with the same ``key``."""
         self._run = run
         self._free = flights
         self._most = most
@@ -41,7 +42,7 @@ class Coalescer(Generic[T, R]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: T) -> R:
-        """The result for one item; raises what ``run`` raised, or ``Overloaded`` when too many wait."""
+        """The result for one item; raises what ``run`` raised, or ``Overloaded`` when the queue is full."""
         if len(self._waiting) >= self._limit:
             raise Overloaded("Too many requests are waiting; try again in a moment.")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -58,7 +59,7 @@ class Coalescer(Generic[T, R]):
 
     async def _fly(self) -> None:
         try:
-            # Everything that was ready in this turn of the loop comes along.
+            # Yield once, so that items submitted in the same turn of the event loop join this flight.
             await asyncio.sleep(0)
             while self._waiting:
                 await self._run_flight(self._board())
@@ -70,10 +71,10 @@ class Coalescer(Generic[T, R]):
             results = await self._run([item for item, _ in flight])
             arrived = list(zip(flight, results, strict=True))
         except ServiceUnavailable as error:
-            # Whoever waits would only wait for the same answer, and longer than for it alone.
+            # Queued items would fail in the same way after a longer wait. So they fail now.
             _fail([*flight, *self._waiting], error)
             self._waiting.clear()
-        except Exception as error:  # noqa: BLE001 - it belongs to the callers
+        except Exception as error:  # noqa: BLE001 - the callers get it
             await self._isolate(flight, error)
         else:
             for (_, future), result in arrived:
@@ -81,7 +82,7 @@ class Coalescer(Generic[T, R]):
                     future.set_result(result)
 
     async def _isolate(self, flight: list[tuple[T, asyncio.Future[R]]], error: Exception) -> None:
-        """What failed together is tried once more one by one, so that one bad item fails alone."""
+        """Retry each item of a failed flight on its own, so that one bad item fails alone."""
         if len(flight) == 1:
             _fail(flight, error)
             return

@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol, with one write for each reply: uvicorn writes a reply's head and then its body."""
+"""Uvicorn's HTTP protocol, with one write for each reply. Uvicorn itself writes head and body separately."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class GatheringProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol on a gathering transport."""
+    """Uvicorn's protocol on a transport that merges writes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with a new connection."""
+        """Wrap the transport of a new connection."""
         gathering = Gathering(cast("asyncio.Transport", transport), self.loop.call_soon)
         super().connection_made(cast("asyncio.Transport", gathering))

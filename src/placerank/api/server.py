@@ -1,4 +1,4 @@
-"""Uvicorn, as every process here runs it."""
+"""Runs an app under uvicorn: start-up, drain and shutdown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-#: Longer than clients and proxies keep idle connections, so that it is not the server that closes one just as a
-#: request comes in on it.
+#: Longer than clients and proxies keep idle connections. Otherwise the server could close a connection at the moment
+#: when a request arrives on it.
 _KEEP_ALIVE_S = 75
 _GRACE_S = 3
 
@@ -38,30 +38,30 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # What was loaded stays: the collector need not look at it again.
+            # Objects loaded so far live until the end. Frozen ones are skipped by later garbage collections.
             gc.collect()
             gc.freeze()
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End at once; on the first SIGTERM only after the drain, in which each reply sends its client elsewhere."""
+        """Exit at once; on the first SIGTERM drain first, closing each connection after its reply."""
         if sig != signal.SIGTERM or not self._drain_s or self._draining:
             super().handle_exit(sig, frame)
             return
         self._draining = True
-        # Added to every reply. A connection that is closed after a reply never loses a request; an idle one that is
-        # closed just as a request comes in on it does.
+        # Uvicorn adds this header to every reply. Closing a connection right after a reply loses no request. Closing
+        # an idle connection loses the request that arrives at the same moment.
         self.config.encoded_headers.append((b"connection", b"close"))
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer those who wait with what is known, then end."""
+        """Answer waiting requests with the present status, then shut down."""
         self._on_end()
         await super().shutdown(sockets)
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ``PlacerankError`` where nobody can listen: to be found out before anything is started."""
+    """Raise ``PlacerankError`` if the port cannot be bound; to be called before anything is started."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -70,14 +70,14 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise PlacerankError(
-            f"nobody can listen on port {port} of {host}: {reason}; choose others with --port and --host."
+            f"cannot listen on port {port} of {host}: {reason}; choose another with --port or --host."
         ) from None
 
 
 def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *, drain_s: float = 0) -> int:
     """Serve until SIGTERM or Ctrl-C; ``on_ready`` gets the port. Returns the exit code.
 
-    After SIGTERM it goes on for ``drain_s`` seconds, in which a load balancer learns that this process is leaving.
+    After SIGTERM it serves for ``drain_s`` more seconds, so that load balancers can remove this process first.
     """
     check_port(host, port)
     config = uvicorn.Config(
@@ -88,7 +88,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
         access_log=False,
         log_config=None,
         server_header=False,
-        # Nothing here asks who the client is or how it came.
+        # Nothing here reads the client's address or the URL's scheme.
         proxy_headers=False,
         backlog=4096,
         timeout_keep_alive=_KEEP_ALIVE_S,
@@ -96,7 +96,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
         lifespan="on",
     )
     server = _Server(config, on_ready, app.state.end_waits, drain_s)
-    # Uvicorn raises the signal again once it has shut down: what then ends the process must not skip the clean-up.
+    # Uvicorn raises the signal again after its shutdown. The default handlers would skip the caller's clean-up.
     signal.signal(signal.SIGTERM, _end_quietly)
     signal.signal(signal.SIGINT, _end_quietly)
     try:
@@ -110,7 +110,7 @@ def _protocol() -> Any:
     try:
         from placerank.api.protocol import GatheringProtocol
     except ModuleNotFoundError:
-        # Without httptools, which not every system has: uvicorn's own choice.
+        # Not every system has httptools. Without it, uvicorn chooses the protocol.
         return "auto"
     return GatheringProtocol
 

@@ -1,4 +1,4 @@
-"""What has become of a task: asked of memory first, then of the cache, then of the database."""
+"""Looks up where a task stands: in memory first, then in the cache, then in the database."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from placerank.cache.ports import ApiCache
-    from placerank.db.inferences import InferenceRepository
+    from placerank.db.inferences import InferenceRepository, StoredPlace
 
-#: A task that was started here, and whose end has not been announced, is pending; for so long that is believed
-#: without asking anyone.
+#: For this long after its start, a task of this process counts as pending without a lookup, unless its end was
+#: announced.
 _BELIEVED_S = 2.0
-#: How often a waiting request looks itself, should its wake-up get lost; and without wake-ups.
+#: How often a waiting request looks the task up itself: with wake-ups (one can get lost), and without.
 _LOOK_EVERY_S = 1.0
 _LOOK_EVERY_WITHOUT_WAKE_UPS_S = 0.1
 
-#: A status request for a pending task is held for a moment, in which most tasks finish: at least so long, and, when
-#: many poll, so long that together they ask about so many times a second. Otherwise the questions of 64 travellers
-#: who poll every 10 ms take the processor from what would answer them (measured: 20 loops a second instead of 250).
+#: The reply for a pending task is held for a moment, in which most tasks finish: at least ``_HOLD_S``. With many
+#: pollers the hold grows, so that together they send about ``_POLLS_A_SECOND``. Without it, 64 travellers who poll
+#: every 10 ms take the CPU from the work that would answer them (measured: 20 loops a second instead of 250).
 _HOLD_S = 0.05
 _POLLS_A_SECOND = 1_000
 _LONGEST_HOLD_S = 1.0
 
 
 class Tracker:
-    """Follows tasks for the requests that ask for them."""
+    """Looks tasks up for requests, and wakes requests that wait for a task."""
 
     def __init__(self, cache: ApiCache, inferences: InferenceRepository) -> None:
         self._cache = cache
@@ -49,12 +49,12 @@ class Tracker:
         self._ending = False
 
     def begin(self, task_id: UUID, number: int) -> None:
-        """A task has been committed here and not been published yet. ``number`` counts starts."""
+        """Remember a task that was just committed and is not published yet; ``number`` counts starts."""
         self._started[task_id] = (time.monotonic(), number)
         self._expire()
 
     def finished(self, task_ids: Sequence[UUID]) -> None:
-        """Tasks have ended: wake who waits for them. This is the cache's listener."""
+        """Wake the requests that wait for these finished tasks; the cache calls this as its listener."""
         for task_id in task_ids:
             started = self._started.pop(task_id, None)
             if started is not None:
@@ -62,13 +62,13 @@ class Tracker:
             self._wake(task_id)
 
     def end_waits(self) -> None:
-        """This process is about to end: who waits, and who comes yet, is answered with what is known now."""
+        """Answer waiting and later requests with the present status, because this process is about to end."""
         self._ending = True
         for task_id in list(self._waiters):
             self._wake(task_id)
 
     async def look(self, task_id: UUID) -> Answer | Standing | None:
-        """The answer of a finished task, where an unfinished one stands, or none for an unknown id."""
+        """The answer of a finished task, the standing of an unfinished one, or none for an unknown id."""
         started = self._started.get(task_id)
         if started is not None and self._cache.listening and time.monotonic() - started[0] < _BELIEVED_S:
             ahead = max(0, started[1] - self._oldest - 1) if self._oldest is not None else 0
@@ -79,11 +79,11 @@ class Tracker:
         return await self._stored.submit(task_id)
 
     async def poll(self, task_id: UUID) -> Answer | Standing | None:
-        """As ``look``, for those who ask again and again: a pending task is given a moment to finish."""
+        """As ``look``, for clients that poll: an unfinished task gets a moment to finish."""
         return await self.wait(task_id, min(max(_HOLD_S, len(self._waiters) / _POLLS_A_SECOND), _LONGEST_HOLD_S))
 
     async def wait(self, task_id: UUID, seconds: float) -> Answer | Standing | None:
-        """As ``look``, but not before the task has finished or so many seconds have passed."""
+        """As ``look``, but returns only when the task has finished or ``seconds`` have passed."""
         deadline = time.monotonic() + seconds
         loop = asyncio.get_running_loop()
         while True:
@@ -115,7 +115,7 @@ class Tracker:
                 del self._waiters[task_id]
 
     def _expire(self) -> None:
-        # Insertion order is the order of age.
+        # A dict keeps insertion order, so the oldest come first.
         now = time.monotonic()
         for task_id, (started, _) in list(islice(self._started.items(), 2)):
             if now - started > _BELIEVED_S:
@@ -130,7 +130,7 @@ class Tracker:
         succeeded = [task_id for task_id, found in standings.items() if found.status is Status.SUCCESS]
         places = await self._inferences.places(succeeded) if succeeded else {}
         ended = {
-            task_id: _answer(task_id, found, places.get(task_id, b"[]"))
+            task_id: _answer(task_id, found, places.get(task_id, []))
             for task_id, found in standings.items()
             if found.status.finished
         }
@@ -143,7 +143,8 @@ def _end(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _answer(task_id: UUID, standing: Standing, places: bytes) -> Answer:
-    if standing.status is Status.SUCCESS:
-        return answers.succeeded(str(task_id), standing.model_version or "", places)
-    return answers.ended(str(task_id), standing.status, standing.problem)
+def _answer(task_id: UUID, standing: Standing, places: Sequence[StoredPlace]) -> Answer:
+    if standing.status is not Status.SUCCESS:
+        return answers.ended(str(task_id), standing.status, standing.problem)
+    scored = ((place.score, answers.render_place(place.location_id, place.values)) for place in places)
+    return answers.succeeded(str(task_id), standing.model_version or "", answers.render_places(scored))

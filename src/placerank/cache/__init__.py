@@ -1,1 +1,4 @@
-"""Rendered answers and wake-ups. Nothing here is the truth: losing it costs speed only."""
+"""Rendered answers and wake-ups, in Redis or in memory. Losing them costs time, but no data.
+
+Imports telemetry, domain.
+"""

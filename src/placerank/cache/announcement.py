@@ -1,7 +1,7 @@
-"""What workers say on the channel of finished tasks: the ids and, where that is cheap, the records themselves.
+"""The messages on the channel of finished tasks: the tasks' ids and, if they are small, their records.
 
-A record that comes along spares the API a trip to Redis, which a lone traveller would wait for. Every API hears every
-announcement, so the records travel only as long as all copies together stay small.
+A record in the announcement saves the API a round trip to Redis, which a single traveller would wait for. Every API
+receives every announcement, so records are included only while all copies together stay small.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "placerank:answers"
 
-#: Bytes that all listeners together are sent of one announcement's records, at most.
+#: Upper bound of the bytes of one announcement's records, summed over all listeners.
 _MOST_CARRIED: Final = 32_768
-#: A frame begins with the id and the length of the record that follows; 0 for one that stayed behind.
+#: A frame begins with the task's id and the length of the record that follows; 0 means that it is not included.
 _HEAD: Final = struct.Struct(">16sI")
 
 
 def encode(records: Mapping[UUID, bytes], listeners: int) -> bytes:
-    """The announcement of these records to so many listeners."""
+    """The announcement of these records; it includes them if they are small enough for so many listeners."""
     carried = listeners * sum(map(len, records.values())) <= _MOST_CARRIED
     return b"".join(
         _HEAD.pack(task_id.bytes, len(record)) + record if carried else _HEAD.pack(task_id.bytes, 0)
@@ -31,7 +31,7 @@ def encode(records: Mapping[UUID, bytes], listeners: int) -> bytes:
 
 
 def decode(data: bytes) -> dict[UUID, bytes]:
-    """Ids and records of an announcement, empty where the record stayed behind; raises ValueError for anything else."""
+    """Ids and records of an announcement, b"" for a record not included; raises ValueError for malformed data."""
     records: dict[UUID, bytes] = {}
     at = 0
     while at < len(data):

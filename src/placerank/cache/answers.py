@@ -1,7 +1,7 @@
-"""An answer as bytes: rendered once by the worker, kept in the cache, sent as it is by the API.
+"""Answers as bytes: the worker renders them once, the cache keeps them, the API sends them unchanged.
 
-A record is three lines' worth of bytes: the status reply, the model version, and the list of places. Each place
-stands on a line of its own, so that ``limit`` cuts without parsing.
+A record is the status, the model version, the body of the status reply, and the list of places, separated by line
+breaks. Each place is on its own line, so that ``limit`` cuts the list without parsing it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def problem_code(self) -> str:
-        """The code of what went wrong; the status where no code is known."""
+        """The error's code; without a code, the status in lower case."""
         return str(json.loads(self.status_json).get("error", {}).get("code", self.status.lower()))
 
     def first(self, limit: int) -> bytes:
@@ -51,7 +51,7 @@ class Answer:
 
 
 def render_place(location_id: int, values: Sequence[float | bool]) -> bytes:
-    """A place as the inside of a JSON object, after its score; ``values`` in the order of ``PLACE_FIELDS``."""
+    """A place's JSON object without its braces and score; ``values`` are in the order of ``PLACE_FIELDS``."""
     fields: dict[str, object] = {"location_id": location_id}
     for name, value in zip(PLACE_FIELDS, values, strict=True):
         fields[name] = bool(value) if name in PLACE_FLAGS else float(value)
@@ -64,7 +64,7 @@ def render_places(scored: Iterable[tuple[float, bytes]]) -> bytes:
 
 
 def succeeded(task_id: str, model_version: str, places_json: bytes) -> Answer:
-    """The record of an inference that has its places."""
+    """The record of an inference that succeeded."""
     status = status_json(task_id, TaskType.INFERENCE, Status.SUCCESS, model_version=model_version)
     return Answer(Status.SUCCESS, status, model_version, places_json)
 

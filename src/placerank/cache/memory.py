@@ -1,4 +1,4 @@
-"""The cache of embedded mode: one process, so a dictionary does for both sides."""
+"""The cache of embedded mode: API and worker share one process, so both use one dictionary."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from placerank.cache.ports import Listener
 
-#: About 3 kB each.
+#: A record has about 3 kB.
 _MOST_RECORDS = 10_000
 
 
 class MemoryCache:
-    """The API's side and the workers' side in one."""
+    """The API's cache and the workers' cache in one object."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class MemoryCache:
                 self._records.pop(task_id, None)
 
     async def alive(self) -> bool:
-        """It is always there."""
+        """Always true: the dictionary cannot be unreachable."""
         return True
 
     def store(self, records: Mapping[UUID, bytes]) -> None:

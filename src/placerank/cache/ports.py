@@ -1,4 +1,4 @@
-"""What a cache does for the API, on an event loop, and for workers, on their threads."""
+"""The interfaces of the cache: for the API on an event loop, and for workers on threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ApiCache(Protocol):
-    """The API's side. No method raises for a cache that is away: it just knows nothing then."""
+    """The API's side. If the cache is unreachable, no method raises: reads find nothing, writes are dropped."""
 
     @property
     def listening(self) -> bool:
@@ -23,10 +23,10 @@ class ApiCache(Protocol):
         """Start listening for finished tasks, without waiting for a connection."""
 
     async def close(self) -> None:
-        """Let go of the cache."""
+        """Close every connection."""
 
     def near(self, task_id: UUID) -> bytes | None:
-        """The record of a finished task, if it is at hand; else ``get`` may still know it."""
+        """The record of a finished task, if it is in this process's memory; else ``get`` may find it."""
 
     async def get(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The records of those tasks that are known to have finished."""
@@ -42,7 +42,7 @@ class ApiCache(Protocol):
 
 
 class WorkerCache(Protocol):
-    """The workers' side; safe to call from any thread, and does not raise for a cache that is away."""
+    """The workers' side; safe to call from any thread. It does not raise if the cache is unreachable."""
 
     def store(self, records: Mapping[UUID, bytes]) -> None:
-        """Remember records and tell every listener, in one trip."""
+        """Remember records and tell every listener, in one round trip."""

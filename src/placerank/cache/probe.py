@@ -1,4 +1,4 @@
-"""How Redis stands: its memory and what is in it."""
+"""Reads Redis' memory use and its number of records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ERRORS = (RedisError, OSError, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class CacheFigures:
-    """Memory in bytes (a limit of 0 is none), records that are there, and records dropped for want of memory."""
+    """Memory in bytes (limit 0: no limit), stored records, and records evicted for lack of memory."""
 
     memory_bytes: int
     memory_limit_bytes: int
@@ -21,7 +21,7 @@ class CacheFigures:
 
 
 class RedisProbe:
-    """Asks Redis about itself, over a connection that is closed in between."""
+    """Reads Redis' own figures; each reading opens and closes a connection."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._url = url

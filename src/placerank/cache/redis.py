@@ -1,4 +1,4 @@
-"""The cache in Redis: one key a finished task, and one channel on which what has finished is announced."""
+"""The cache in Redis: one key for each finished task, and one channel that announces finished tasks."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ERRORS = (RedisError, OSError, TimeoutError)
-#: Records just heard or read are kept here for about so long: status and results are asked one after the other.
+#: Records just received or read stay in memory for about this long: clients read status and results in a row.
 _NEAR_S = 1.0
 _MOST_NEAR = 1_000
-#: After a failure Redis is passed over for this long, so that an outage costs one time-out, not one a call.
+#: After a failure Redis is not called for this long, so that an outage costs one time-out, not one for each call.
 _REST_S = 1.0
-#: After so many seconds without a word the subscription is asked for one, and given up without an answer.
+#: After this long without a message the subscription is pinged. Without a reply for as long again it is reopened.
 _SILENCE_S = 5.0
 _PROBE_S = 3.0
 
 
 def key_of(task_id: UUID) -> str:
-    """Where the record of a task stands."""
+    """The Redis key of a task's record."""
     return f"placerank:answer:{task_id}"
 
 
 def refused(url: str) -> str | None:
-    """Why Redis refuses these credentials, in a sentence; none when it takes them, or is away."""
+    """Why Redis refuses these credentials, in a sentence; none if it accepts them or is unreachable."""
     try:
         with Redis.from_url(url, socket_timeout=_PROBE_S, socket_connect_timeout=_PROBE_S) as redis:
             redis.ping()
@@ -55,7 +55,7 @@ def refused(url: str) -> str | None:
 
 
 class _Rest:
-    """Remembers a failure for a while."""
+    """True for ``_REST_S`` after a failure: Redis is not called meanwhile."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -64,7 +64,7 @@ class _Rest:
         return time.monotonic() < self._until
 
     def after(self, error: BaseException) -> None:
-        """Begin to rest; the first failure is logged."""
+        """Start or extend the rest; a failure that starts it is logged."""
         metrics.CACHE_FAILURES.inc()
         if not self:
             log.warning("cache: Redis does not answer: %s", error)
@@ -72,7 +72,7 @@ class _Rest:
 
 
 class _Near:
-    """Records in memory for a second: two generations, of which the older one is dropped whole."""
+    """Records in memory for about a second, in two generations; the older one is dropped as a whole."""
 
     def __init__(self) -> None:
         self._young: dict[UUID, bytes] = {}
@@ -85,12 +85,12 @@ class _Near:
         return self._young.get(task_id) or self._old.get(task_id)
 
     def keep(self, records: Mapping[UUID, bytes]) -> None:
-        """Take records in."""
+        """Add records."""
         self._turn()
         self._young.update(records)
 
     def drop(self, task_ids: Sequence[UUID]) -> None:
-        """Let records go."""
+        """Drop records."""
         for task_id in task_ids:
             self._young.pop(task_id, None)
             self._old.pop(task_id, None)
@@ -104,7 +104,7 @@ class _Near:
 
 
 class RedisApiCache:
-    """Redis for an event loop."""
+    """The API's cache in Redis, for an event loop."""
 
     def __init__(self, url: str, *, ttl_s: int, timeout_s: float) -> None:
         self._ttl_s = ttl_s
@@ -112,7 +112,7 @@ class RedisApiCache:
             url, max_connections=4, timeout=timeout_s, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
         )
         self._redis = aioredis.Redis.from_pool(pool)
-        # A connection of its own without a read time-out: it waits for announcements.
+        # The subscriber waits for announcements, so its connection has no read time-out.
         self._subscriber = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s)
         self._rest = _Rest()
         self._near = _Near()
@@ -138,7 +138,7 @@ class RedisApiCache:
         await self._redis.aclose()
 
     def near(self, task_id: UUID) -> bytes | None:
-        """The record of a finished task, if it came by in the last moment."""
+        """The record of a finished task, if it was received or read within about ``_NEAR_S``."""
         record = self._near.get(task_id)
         if record is not None:
             metrics.cache_reads("near").inc()
@@ -167,7 +167,7 @@ class RedisApiCache:
         for task_id, record in records.items():
             pipeline.set(key_of(task_id), record, ex=self._ttl_s)
         if wake:
-            # Seldom, and no worker's business: without the records, which each API then reads for itself.
+            # This is rare. The announcement carries no records; each API reads them itself.
             pipeline.publish(CHANNEL, announcement.encode(dict.fromkeys(records, b""), 1))
         try:
             await pipeline.execute()
@@ -192,13 +192,13 @@ class RedisApiCache:
             return False
 
     async def _hear(self, pubsub: PubSub, listener: Listener) -> None:
-        """Pass announcements on; raises when the connection is gone, be it without a word."""
+        """Pass announcements on; raises when the connection is lost, or when Redis stops answering on it."""
         asked = False
         while True:
             message = await pubsub.get_message(timeout=_SILENCE_S)
             if message is None:
                 if asked:
-                    raise TimeoutError("Redis has fallen silent")
+                    raise TimeoutError("Redis has stopped answering")
                 asked = True
                 await pubsub.ping()
                 continue
@@ -210,7 +210,7 @@ class RedisApiCache:
         try:
             records = announcement.decode(data)
         except ValueError as error:
-            log.warning("cache: somebody else speaks on %s: %s", CHANNEL, error)
+            log.warning("cache: ignored a malformed or foreign message on %s: %s", CHANNEL, error)
             return
         self._near.keep({task_id: record for task_id, record in records.items() if record})
         listener(list(records))
@@ -221,7 +221,7 @@ class RedisApiCache:
                 async with self._subscriber.pubsub() as pubsub:
                     await pubsub.subscribe(CHANNEL)
                     await self._hear(pubsub, listener)
-            except Exception as error:  # noqa: BLE001 - without wake-ups everything goes on, only slower
+            except Exception as error:  # noqa: BLE001 - without wake-ups the API works, only slower
                 if self._listening:
                     log.warning("cache: wake-ups are lost until Redis is back: %s", error)
             finally:
@@ -230,7 +230,7 @@ class RedisApiCache:
 
 
 class RedisWorkerCache:
-    """Redis for threads."""
+    """The workers' cache in Redis, for threads."""
 
     def __init__(self, url: str, *, ttl_s: int, timeout_s: float) -> None:
         self._ttl_s = ttl_s
@@ -243,7 +243,7 @@ class RedisWorkerCache:
         )
 
     def store(self, records: Mapping[UUID, bytes]) -> None:
-        """Remember records and tell every listener, in one trip."""
+        """Remember records and tell every listener, in one round trip."""
         if self._rest or not records:
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -251,7 +251,7 @@ class RedisWorkerCache:
             pipeline.set(key_of(task_id), record, ex=self._ttl_s)
         pipeline.publish(CHANNEL, announcement.encode(records, self._listeners))
         try:
-            # Redis says how many have heard it.
+            # PUBLISH returns the number of subscribers that received it.
             self._listeners = pipeline.execute()[-1]
         except _ERRORS as error:
             self._rest.after(error)

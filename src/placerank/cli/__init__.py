@@ -1,4 +1,7 @@
-"""The command line. Each command's module is loaded when it is called: ``--help`` stays quick."""
+"""The command line; each command's module is loaded when it is called, so that --help stays quick.
+
+Imports every other package.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,34 @@ import click
 from placerank import __version__
 from placerank.errors import ConfigurationError, PlacerankError
 
-#: Where each command stands, and what the list of commands says of it.
+#: Module and name of each command, and its line in ``placerank --help``.
 _COMMANDS: Final = {
-    "run": ("placerank.cli.serve:run", "Everything in one process, data in a folder: to try, on a laptop."),
-    "api": ("placerank.cli.serve:api", "The HTTP API of a cluster."),
-    "relay": ("placerank.cli.serve:relay", "Publishes what was committed and not confirmed; two are harmless."),
+    "run": ("placerank.cli.serve:run", "Runs everything in one process, with its data in a folder."),
+    "api": ("placerank.cli.serve:api", "Serves the HTTP API."),
+    "relay": ("placerank.cli.serve:relay", "Publishes committed work that the broker has not confirmed."),
     "worker": ("placerank.cli.serve:worker", "Works on a queue: --queue inference or --queue training."),
-    "migrate": ("placerank.cli.operating.database:migrate", "Brings the database to this version's schema."),
+    "migrate": ("placerank.cli.operating.database:migrate", "Migrates the database to this version's schema."),
     "wait": ("placerank.cli.operating.database:wait", "Waits until the other processes can start."),
     "broker-definitions": (
         "placerank.cli.operating.broker:definitions",
-        "Writes what RabbitMQ has to import at its start.",
+        "Writes the definitions that RabbitMQ imports when it starts.",
     ),
     "places": ("placerank.cli.places:places", "Imports and exports the catalogue."),
-    "train": ("placerank.cli.learning.offline:train", "Learns from files, or reproduces a stored version."),
-    "evaluate": ("placerank.cli.learning.offline:evaluate", "Says how good a model is on lists that were shown."),
+    "train": ("placerank.cli.learning.offline:train", "Trains a model on files, or reproduces a stored version."),
+    "evaluate": ("placerank.cli.learning.offline:evaluate", "Computes a model's metrics on lists that were shown."),
     "rank": ("placerank.cli.learning.rank:rank", "Ranks files offline, on every core."),
     "models": ("placerank.cli.models:models", "Lists, shares, rolls back, imports and exports model versions."),
     "dead-letters": (
         "placerank.cli.operating.dead_letters:dead_letters",
-        "Tasks that failed for good: list, replay, purge.",
+        "Lists, replays and purges tasks that failed for good.",
     ),
-    "prune": ("placerank.cli.operating.operations:prune", "Removes what is older than an age."),
+    "prune": ("placerank.cli.operating.operations:prune", "Removes finished answers that are older than an age."),
     "status": (
         "placerank.cli.operating.status:status",
-        "Queue, workers, rates, versions and health: live with --watch.",
+        "Shows queue, workers, rates, versions and health.",
     ),
     "doctor": ("placerank.cli.operating.doctor:doctor", "Checks settings and services, and says what to do."),
-    "config": ("placerank.cli.operating.config:config", "Prints the settings in force, secrets hidden."),
+    "config": ("placerank.cli.operating.config:config", "Prints the settings in force, with secrets hidden."),
 }
 
 
@@ -66,8 +69,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run a command; an error that people can mend is one sentence, and no traceback."""
-    # What is multiplied here is small: further threads only spin. numpy reads it when it is loaded.
+    """Run a command; an error that the user can fix is printed as one sentence, without a traceback."""
+    # The matrices are small, so that more BLAS threads would only spin. numpy reads this variable when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cli.main(standalone_mode=False)
@@ -85,7 +88,7 @@ def main() -> None:
 
 
 def _end(error: Exception, code: int) -> None:
-    # What a client of the API is not told, who runs a command is: the database's own words.
+    # The API hides the database's own message from its clients. Whoever runs a command may see it.
     cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
     click.echo(f"placerank: {error}{cause}", err=True)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Which database a command is about."""
+"""The database that a command works on: that of a data folder, or DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from placerank.cli.serve import DEFAULT_DATA_DIR
 from placerank.config import settings as configuration
 
 if TYPE_CHECKING:
@@ -17,16 +16,18 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import Database
 
+#: Where `placerank run` keeps its data unless told otherwise.
+DEFAULT_DATA_DIR = Path(".placerank")
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"Folder of `placerank run`; without it DATABASE_URL, else {DEFAULT_DATA_DIR} if it is there.",
+    help=f"Data folder of `placerank run`. Default: DATABASE_URL if it is set, else {DEFAULT_DATA_DIR} if it exists.",
 )
 
 
 @contextmanager
 def database_url(data_dir: Path | None) -> Iterator[str]:
-    """The database of a data folder, whether `placerank run` is serving it now or not, or that of DATABASE_URL."""
+    """Yield a data folder's database, started if `placerank run` is not serving it; without a folder, DATABASE_URL."""
     if data_dir is None and "DATABASE_URL" not in os.environ and DEFAULT_DATA_DIR.is_dir():
         data_dir = DEFAULT_DATA_DIR
     if data_dir is None:
@@ -46,7 +47,7 @@ def database_url(data_dir: Path | None) -> Iterator[str]:
 
 @contextmanager
 def opened_database(data_dir: Path | None) -> Iterator[Database]:
-    """The same, open."""
+    """Yield the same database as an open pool of one connection."""
     from placerank.db.pool import Database
 
     with database_url(data_dir) as url:

@@ -1,4 +1,4 @@
-"""``placerank models``: the registry, and models in and out of folders."""
+"""``placerank models``: the model registry, and import and export of models."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def show(version: str, *, as_json: bool, data_dir: Path | None) -> None:
 @click.argument("per_cent", type=click.IntRange(0, 100))
 @DATA_DIR
 def share(version: str, per_cent: int, data_dir: Path | None) -> None:
-    """Give a version so many per cent of the travellers; the others give way or take over."""
+    """Give a version a share of the travellers, in per cent. The other shares change so that the sum stays 100."""
     shares = _with_registry(data_dir, lambda registry: registry.set_share(version, per_cent))
     click.echo(", ".join(f"{name} {share}" for name, share in shares.items() if share))
 
@@ -64,17 +64,17 @@ def share(version: str, per_cent: int, data_dir: Path | None) -> None:
 @models.command()
 @DATA_DIR
 def rollback(data_dir: Path | None) -> None:
-    """Take back the version that is on its way, else the last that went through."""
+    """Roll back the running canary, or else the last one that reached all travellers."""
     change = _with_registry(data_dir, lambda registry: registry.roll_back())
-    click.echo(f"{change.taken_over} has taken over from {change.given_up}.")
+    click.echo(f"Rolled back {change.given_up}: {change.taken_over} serves its travellers now.")
 
 
 @models.command("import")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--share", "per_cent", type=click.IntRange(0, 100), help="Serve so many per cent at once; else none.")
+@click.option("--share", "per_cent", type=click.IntRange(0, 100), help="Share in per cent; default: 0.")
 @DATA_DIR
 def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
-    """Register a model that `placerank train` has written; the first version of all serves everyone."""
+    """Register a model that `placerank train` has written. The first version in a registry serves everyone."""
     from placerank.db.learning import NewVersion
     from placerank.files.models import read_model
     from placerank.ranking.judging.card import model_card
@@ -82,7 +82,7 @@ def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
     model = read_model(folder)
     version = NewVersion(model.kind, model.digest, model.to_artifact(), dict(model.metrics), model_card(model, {}))
     name = _with_registry(data_dir, lambda registry: registry.add(version, per_cent))
-    click.echo(f"{folder} is version {name}; give it travellers with `placerank models share {name} PER_CENT`.")
+    click.echo(f"{folder} is version {name}. Set its share with `placerank models share {name} PER_CENT`.")
 
 
 @models.command()

@@ -1,4 +1,4 @@
-"""``placerank places``: the catalogue in and out of files."""
+"""``placerank places``: import and export of the catalogue."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def places() -> None:
 
 @places.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--replace", is_flag=True, help="Remove every place that the file does not have.")
-@click.option("--skip-bad", is_flag=True, help="Import the good rows although others are bad.")
+@click.option("--replace", is_flag=True, help="Remove every place that is not in the file.")
+@click.option("--skip-bad", is_flag=True, help="Import the good rows even if others are bad.")
 @DATA_DIR
 def import_(file: Path, *, replace: bool, skip_bad: bool, data_dir: Path | None) -> None:
     """Import places from CSV, TSV or JSON lines (.gz too), all or nothing.
 
-    Places with a location_id that is there already get the new values; rows without one are appended.
+    A row whose location_id exists already updates that place. Rows without a location_id are added.
     """
     with _catalogue(data_dir) as catalogue:
         import_file(catalogue, file, replace=replace, skip_bad=skip_bad)
@@ -46,7 +46,7 @@ def import_(file: Path, *, replace: bool, skip_bad: bool, data_dir: Path | None)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @DATA_DIR
 def export(file: Path, data_dir: Path | None) -> None:
-    """Export every place to CSV, TSV or JSON lines (.gz too); the name says which."""
+    """Export every place to CSV, TSV or JSON lines (.gz too); the suffix of the name selects the format."""
     with _catalogue(data_dir) as catalogue:
         count = catalogue.count()
         try:
@@ -57,7 +57,7 @@ def export(file: Path, data_dir: Path | None) -> None:
 
 
 @places.command()
-@click.option("--if-empty", is_flag=True, help="Places that are there already are no error.")
+@click.option("--if-empty", is_flag=True, help="Do nothing if the catalogue has places already.")
 @DATA_DIR
 def demo(data_dir: Path | None, *, if_empty: bool) -> None:
     """Fill an empty catalogue with made-up places; the first import removes them."""
@@ -86,7 +86,7 @@ def import_file(catalogue: CatalogueRepository, file: Path, *, replace: bool, sk
         count = catalogue.put(
             found.rows, replace=replace, imported=True, progress=lambda done: progress.update(task, completed=done)
         )
-    skipped = f", {len(_bad_lines(found))} bad ones skipped" if found.problems else ""
+    skipped = f", {len(_bad_lines(found))} bad rows skipped" if found.problems else ""
     click.echo(f"Imported {count} places from {file}{skipped}.")
 
 
@@ -96,7 +96,7 @@ def _report(file: Path, found: PlacesFile, *, skip_bad: bool) -> None:
     if found.problems and not skip_bad:
         raise PlacerankError(
             f"{file} has {len(_bad_lines(found))} bad rows: nothing was imported. "
-            "Mend them, or import the others with --skip-bad."
+            "Fix them, or import the others with --skip-bad."
         )
     if not found.rows:
         raise PlacerankError(f"{file} has no good row: nothing was imported.")

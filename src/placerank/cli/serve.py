@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING
 import click
 
 from placerank import __version__
+from placerank.cli.data import DEFAULT_DATA_DIR
 from placerank.config import settings as configuration
+from placerank.schema.traveller import example_lines
 from placerank.telemetry import serve_metrics, set_up_logging, tracing
 
 if TYPE_CHECKING:
     from placerank.config.settings import Settings
     from placerank.db.catalogue import CatalogueRepository
 
-DEFAULT_DATA_DIR = Path(".placerank")
-
-_EXAMPLE = """\
-curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{{
-  "name": "Family", "people_num": 3, "people_age": [41, 38, 7], "children_num": 1, "budget": 350, "nights": 5,
-  "time_arrival": "2027-07-03", "pool": true, "spa": false, "pet_friendly": false, "lake": true, "mountain": false,
-  "sport": true}}'"""
+_EXAMPLE = (
+    "curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{traveller}'"
+)
 
 
 @click.command()
@@ -36,10 +34,10 @@ curl -s -X POST {url}/inference/start -H 'Content-Type: application/json' -H 'Pr
 @click.option(
     "--places",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Catalogue to serve: replaces the one that is there.",
+    help="Catalogue to import; it replaces the stored one.",
 )
 def run(host: str | None, port: int | None, data_dir: Path, places: Path | None) -> None:
-    """Everything in one process: PostgreSQL, queue, worker and API; data stays in a folder."""
+    """Run everything in one process: PostgreSQL, queue, worker and API. The data is kept in a folder."""
     settings = _settings("embedded", host, port)
     try:
         from placerank import embedded
@@ -60,7 +58,7 @@ def run(host: str | None, port: int | None, data_dir: Path, places: Path | None)
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 def api(host: str | None, port: int | None) -> None:
-    """The HTTP API."""
+    """Serve the HTTP API."""
     settings = _settings("api", host, port)
     from placerank.api.app import create_app
     from placerank.api.server import serve
@@ -74,7 +72,7 @@ def api(host: str | None, port: int | None) -> None:
 
 @click.command()
 def relay() -> None:
-    """Publish what was committed and not confirmed. Two of them share the work."""
+    """Publish committed work that the broker has not confirmed. Several relays share the work."""
     settings = _settings("relay")
     from placerank.runtime import relay_runtime
 
@@ -96,7 +94,7 @@ def relay() -> None:
 @click.command()
 @click.option("--queue", type=click.Choice(["inference", "training"]), required=True, help="What to work on.")
 def worker(queue: str) -> None:
-    """Work on a queue until SIGTERM, then finish what runs and hand back the rest."""
+    """Work on a queue until SIGTERM, then finish the running tasks and return the rest to the queue."""
     settings = _settings(f"{queue}-worker")
     from placerank.runtime import worker_runtime
 
@@ -112,7 +110,7 @@ def worker(queue: str) -> None:
 
 
 def _settings(process: str, host: str | None = None, port: int | None = None) -> Settings:
-    """What a process begins with: its settings, its log, its metrics and, where they are asked for, its traces."""
+    """Load the settings of a process and set up its logs, its metrics and, if they are configured, its traces."""
     settings = configuration.load()
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
@@ -130,4 +128,4 @@ def _listening(settings: Settings, port: int) -> str:
 def _introduce(settings: Settings, port: int, data_dir: Path) -> None:
     url = f"http://{settings.api.host}:{port}"
     click.echo(f"\n{_listening(settings, port)} (routes: {url}/docs), its data is in {data_dir}.\nTry:\n")
-    click.echo(_EXAMPLE.format(url=url) + "\n\nCtrl-C ends it.")
+    click.echo(_EXAMPLE.format(url=url, traveller=example_lines()) + "\n\nCtrl-C ends it.")

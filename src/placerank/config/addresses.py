@@ -1,4 +1,4 @@
-"""Addresses of services, in all the spellings that people have for them, brought to one."""
+"""Normalises the common spellings of service addresses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-#: libpq and redis-py take passwords in the query too.
+#: libpq and redis-py accept passwords in the query string too.
 _PASSWORDS: Final = re.compile(r"((?:^|&)(?:ssl|ssl_|ssl_key)?password=)[^&]*", re.IGNORECASE)
 _AUTHORITY_END: Final = re.compile("[/?#]")
 
@@ -14,7 +14,7 @@ _AUTHORITY_END: Final = re.compile("[/?#]")
 def postgresql(url: str) -> str:
     """A libpq URL: ``postgres://`` and SQLAlchemy's ``postgresql+driver://`` become ``postgresql://``.
 
-    It may name several hosts, ``host:port,host:port``, as libpq's may.
+    As in libpq, it may name several hosts: ``host:port,host:port``.
     """
     scheme, rest = _scheme(url)
     if scheme.split("+", 1)[0] not in {"postgres", "postgresql"}:
@@ -51,11 +51,11 @@ def redis(url: str) -> str:
 
 
 class CredentialsTwice(ValueError):
-    """An address has a user or a password of its own already."""
+    """The address already contains a user or a password."""
 
 
 def with_credentials(url: str, user: str, password: str) -> str:
-    """The address with ``user`` and ``password``, whatever characters they have; raises ``CredentialsTwice``."""
+    """The address with ``user`` and ``password``, percent-encoded; raises ``CredentialsTwice``."""
     scheme, rest = url.split("://", 1)
     if "@" in _AUTHORITY_END.split(rest, maxsplit=1)[0]:
         raise CredentialsTwice
@@ -63,14 +63,14 @@ def with_credentials(url: str, user: str, password: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """The address of the same place, for anybody."""
+    """The address without its user and password."""
     scheme, rest = url.split("://", 1)
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
     return f"{scheme}://{authority.rpartition('@')[2]}{rest[len(authority) :]}"
 
 
 def credentials(url: str) -> tuple[str, str]:
-    """User and password in an address, as they are meant; empty where it has none."""
+    """User and password of an address, decoded; empty where it has none."""
     parts = urlsplit(url)
     return unquote(parts.username or ""), unquote(parts.password or "")
 

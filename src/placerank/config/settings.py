@@ -34,50 +34,53 @@ class ApiSettings(_Group):
     )
     max_body_bytes: int = Field(default=65_536, ge=1024, description="Largest body of a traveller or a selection.")
     max_bulk_bytes: int = Field(default=33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
-    max_concurrency: int = Field(default=4096, ge=1, description="Requests in flight above which new ones get 503.")
+    max_concurrency: int = Field(default=4096, ge=1, description="Most requests in flight; further ones get 503.")
     drain_s: float = Field(
-        default=0, ge=0, le=600, description="Seconds to go on serving after SIGTERM while clients are sent elsewhere."
+        default=0, ge=0, le=600, description="Seconds to keep serving after SIGTERM; each reply closes its connection."
     )
 
 
 class DatabaseSettings(_Group):
     """PostgreSQL, the truth."""
 
-    user: str = Field(default="", description="User for a DATABASE_URL that names none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password for a DATABASE_URL that holds none.")
-    pool_size: int = Field(default=4, ge=1, le=100, description="Connections that a process keeps at most.")
+    user: str = Field(default="", description="User, if DATABASE_URL has none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password, if DATABASE_URL has none.")
+    pool_size: int = Field(default=4, ge=1, le=100, description="Most database connections of a process.")
     timeout_s: float = Field(default=1.5, gt=0, le=60, description="Seconds until a request gives up on the database.")
 
 
 class CacheSettings(_Group):
-    """Redis: results and wake-ups, nothing that PostgreSQL does not hold too."""
+    """Redis: cached results and wake-ups. If it is lost, no data is lost."""
 
-    user: str = Field(default="", description="User for a CELERY_BACKEND_URL that names none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password for a CELERY_BACKEND_URL that holds none.")
+    user: str = Field(default="", description="User, if CELERY_BACKEND_URL has none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password, if CELERY_BACKEND_URL has none.")
     ttl_s: int = Field(default=3600, ge=1, description="Seconds that a rendered answer stays cached.")
-    timeout_s: float = Field(default=0.5, gt=0, le=10, description="Seconds after which Redis is passed over.")
+    timeout_s: float = Field(
+        default=0.5, gt=0, le=10, description="Timeout of Redis, in seconds; work then goes on without Redis."
+    )
 
 
 class BrokerSettings(_Group):
     """RabbitMQ, beyond its address."""
 
-    user: str = Field(default="", description="User for a CELERY_BROKER_URL that names none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password for a CELERY_BROKER_URL that holds none.")
+    user: str = Field(default="", description="User, if CELERY_BROKER_URL has none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password, if CELERY_BROKER_URL has none.")
     management_url: SecretStr = Field(
         default=SecretStr(""),
-        description="http://host:15672 for a check at the start, user and password the broker's if none; empty: none.",
+        description="Management API for a check at the start, http://host:15672; empty: no check. "
+        "If it has no user and password, the broker's are used.",
     )
 
 
 class InferenceSettings(_Group):
-    """What an answer is and how long one may wait for it."""
+    """Size and deadline of answers, and the limit of the backlog."""
 
     answer_size: int = Field(default=10, ge=1, le=100, description="Places in an answer.")
     exploration: float = Field(
-        default=0, ge=0, le=1, description="Share of the answers that show good places in random order, to learn from."
+        default=0, ge=0, le=1, description="Share of the answers that explore: they show good places in random order."
     )
     deadline_s: float | None = Field(
-        default=None, gt=0, description="Seconds after which a waiting inference fails; none by default."
+        default=None, gt=0, description="Seconds after which a waiting inference fails; not set: never."
     )
     backlog_limit: int = Field(default=100_000, ge=1, description="Unfinished inferences at which start answers 503.")
 
@@ -86,10 +89,12 @@ class WorkerSettings(_Group):
     """Inference workers."""
 
     batch_size: int = Field(default=64, ge=1, le=1024, description="Most inferences in one batch.")
-    threads: int = Field(default=64, ge=1, le=1024, description="Tasks that one worker holds at once.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to score.")
-    torch_threads: int = Field(default=1, ge=1, le=256, description="Threads that one batch computes with.")
-    refresh_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between looks for newer models or places.")
+    threads: int = Field(
+        default=64, ge=1, le=1024, description="Most tasks that a worker holds at once; at least the batch size."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that scores: auto, cpu, cuda.")
+    torch_threads: int = Field(default=1, ge=1, le=256, description="torch threads that compute one batch.")
+    refresh_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between checks for new models or places.")
     heartbeat_file: Path | None = Field(default=None, description="File that a live worker touches.")
 
 
@@ -98,32 +103,38 @@ class TrainingSettings(_Group):
 
     min_lists: int = Field(default=30, ge=2, description="Answered lists below which training ends as not_enough_data.")
     max_lists: int = Field(default=200_000, ge=2, description="Most lists that a training reads, the newest first.")
-    lease_s: float = Field(default=30, ge=1, description="Seconds after which a silent training worker loses its task.")
+    lease_s: float = Field(
+        default=30, ge=1, description="Lease of a training: seconds without a report until another worker may take it."
+    )
 
 
 class CanarySettings(_Group):
     """How a version that passed the gate goes live."""
 
-    shares: str = Field(default="5,25,50,100", description="Per cent of the travellers, step by step; 100: at once.")
-    step_s: float = Field(default=600, ge=0, description="Seconds that each step takes at least.")
-    least_answers: int = Field(default=100, ge=0, description="Answers that each step takes at least.")
-    interval_s: float = Field(default=10, gt=0, le=3600, description="Seconds between looks at a version on its way.")
+    shares: str = Field(
+        default="5,25,50,100", description="Steps of a rollout, in per cent of the travellers; 100: at once."
+    )
+    step_s: float = Field(default=600, ge=0, description="Minimum duration of each step, in seconds.")
+    least_answers: int = Field(default=100, ge=0, description="Minimum number of answers in each step.")
+    interval_s: float = Field(default=10, gt=0, le=3600, description="Seconds between checks of a running canary.")
 
     @field_validator("shares")
     @classmethod
     def _rising(cls, text: str) -> str:
         shares = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
         if shares != sorted(set(shares)) or shares[0] < 1 or shares[-1] != 100:
-            raise ValueError("must be rising whole numbers from 1 on that end with 100, such as 5,25,50,100")
+            raise ValueError("must be increasing whole numbers from 1 to 100 that end with 100, such as 5,25,50,100")
         return text
 
 
 class RelaySettings(_Group):
-    """The process that publishes what was committed and not confirmed."""
+    """The process that publishes committed work that the broker has not confirmed."""
 
-    interval_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between looks.")
-    grace_s: float = Field(default=3, ge=2, description="Age at which an unconfirmed row is taken for lost.")
-    lost_after_s: float = Field(default=60, ge=1, description="Age at which work that no queue has is sent again.")
+    interval_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between rounds.")
+    grace_s: float = Field(default=3, ge=2, description="Age at which an unconfirmed row is published again.")
+    lost_after_s: float = Field(
+        default=60, ge=1, description="Age at which unfinished work is published again if its queue is empty."
+    )
     batch: int = Field(default=500, ge=1, le=10_000, description="Rows published in one round.")
 
 
@@ -131,12 +142,12 @@ class TelemetrySettings(_Group):
     """Logs and metrics."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of a process's own /metrics; 0 is off.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level to log.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Lowest level to log.")
     log_format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="Lines for people, or JSON; auto is JSON where standard error is no terminal."
+        default="auto", description="text, json, or auto: text if standard error is a terminal, else json."
     )
     sample_s: float = Field(
-        default=5, gt=0, le=3600, description="Seconds between the relay's looks at queues, database and cache."
+        default=5, gt=0, le=3600, description="Seconds between the relay's samples of queues, database and cache."
     )
 
 
@@ -194,7 +205,7 @@ def load(**overrides: Any) -> Settings:
 
 
 def variable_of(path: tuple[int | str, ...]) -> str:
-    """The environment variable of a setting, given where it stands."""
+    """The environment variable of the setting at ``path``."""
     if path and path[0] in _ADDRESSES:
         return _ADDRESSES[str(path[0])][0]
     if len(path) == 1 and str(path[0]).isupper():
@@ -218,9 +229,9 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def secrets(settings: Settings) -> set[str]:
-    """What must not get into a log line: passwords and keys, as they are and as addresses quote them.
+    """Passwords and keys that must not get into log lines, both plain and percent-encoded.
 
-    The defaults' are in everybody's hands, and words that lines are full of.
+    Default passwords are left out: they are public, and they are words that ordinary log lines contain.
     """
     addressed = [getattr(settings, field) for field in _ADDRESSES] + [settings.broker.management_url]
     passwords = {addresses.credentials(url.get_secret_value())[1] for url in addressed if url.get_secret_value()}
@@ -232,7 +243,7 @@ def secrets(settings: Settings) -> set[str]:
 
 
 def _address(settings: Settings, field: str) -> SecretStr:
-    """The normalised address, completed with the user and password that stand apart from it."""
+    """The normalised address, completed with the user and password of their own settings."""
     variable, normalise, name = _ADDRESSES[field]
     group = getattr(settings, name)
     user, password = group.user, group.password.get_secret_value()
@@ -246,7 +257,7 @@ def _address(settings: Settings, field: str) -> SecretStr:
     except addresses.CredentialsTwice:
         given = variable_of((name, "password" if password else "user"))
         raise ConfigurationError(
-            f"{variable} and {given} both say who connects: leave it out of one of them."
+            f"{variable} and {given} both contain credentials: remove them from one of the two."
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"{variable} is not usable: {error}") from None
@@ -263,7 +274,7 @@ def _refuse_unknown_variables() -> None:
     known = {variable for variable, _, _ in describe(Settings.model_construct())}
     groups = {name.rsplit("__", 1)[0] + "__" for name in known if "__" in name}
     for variable in os.environ:
-        # Kubernetes adds variables such as PLACERANK_API_PORT for services: those have one underscore only.
+        # Kubernetes adds variables such as PLACERANK_API_PORT for services. They have no double underscore.
         if not variable.upper().startswith(PREFIX) or "__" not in variable or variable.upper() in known:
             continue
         close = get_close_matches(variable.upper(), known, n=1) or get_close_matches(variable, groups, n=1)
@@ -283,5 +294,5 @@ def _refuse_contradictions(settings: Settings) -> None:
     if settings.worker.threads < settings.worker.batch_size:
         raise ConfigurationError(
             f"PLACERANK_WORKER__THREADS ({settings.worker.threads}) is smaller than PLACERANK_WORKER__BATCH_SIZE "
-            f"({settings.worker.batch_size}): a batch could never fill; raise the one or lower the other."
+            f"({settings.worker.batch_size}): no batch could be full. Raise the first or lower the second."
         )

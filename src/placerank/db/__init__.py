@@ -1,1 +1,4 @@
-"""PostgreSQL, the truth: pools, named statements and the repositories that run them."""
+"""PostgreSQL: pools, repositories, every SQL statement by name, and the migrations.
+
+Imports telemetry, domain, errors.
+"""

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from placerank.cache import answers
 from placerank.domain import PLACE_FIELDS, Problem, Status
 
 if TYPE_CHECKING:
@@ -58,6 +57,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPlace:
+    """A place of an answer: its score, its id, and its values in the order of ``PLACE_FIELDS``."""
+
+    score: float
+    location_id: int
+    values: Sequence[float | bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """A traveller's choice: a place, or -1."""
 
@@ -106,14 +114,13 @@ class InferenceRepository:
         rows = await self._database.fetch("read_status", {"ids": list(task_ids)})
         return {row["id"]: _standing(row) for row in rows}
 
-    async def places(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
-        """The rendered places of each finished inference, as they were when they were shown."""
-        rows = await self._database.fetch("read_answers", {"ids": list(task_ids)})
-        scored: dict[UUID, list[tuple[float, bytes]]] = {}
-        for row in rows:
-            place = answers.render_place(row["location_id"], [row[name] for name in PLACE_FIELDS])
-            scored.setdefault(row["task_id"], []).append((row["score"], place))
-        return {task_id: answers.render_places(places) for task_id, places in scored.items()}
+    async def places(self, task_ids: Sequence[UUID]) -> dict[UUID, list[StoredPlace]]:
+        """The places of each finished inference, best first, as they were when they were shown."""
+        found: dict[UUID, list[StoredPlace]] = {}
+        for row in await self._database.fetch("read_answers", {"ids": list(task_ids)}):
+            place = StoredPlace(row["score"], row["location_id"], [row[name] for name in PLACE_FIELDS])
+            found.setdefault(row["task_id"], []).append(place)
+        return found
 
     async def cancel(self, task_id: UUID) -> tuple[Standing, bool] | None:
         """Cancel what has not finished; returns where it stands now and whether this call changed it."""

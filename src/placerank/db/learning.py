@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from placerank.db.jobs import traveller_of
-from placerank.db.models import WHOLE, shares_after
-from placerank.db.pool import run
+from placerank.db.pool import follow, run
+from placerank.db.shares import WHOLE, present_shares, shares_after, write_shares
 from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, Problem, Status, Traveller
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class LearningRepository:
 
 def register(connection: psycopg.Connection[DictRow], version: NewVersion) -> str:
     """Put a version into the registry and on its way, on this connection; returns its name."""
-    run(connection, "lock_models")
-    present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
+    present = follow(connection, present_shares())
     row = run(
         connection,
         "insert_model",
@@ -211,8 +210,7 @@ def _promote(
         shares[older["model_id"]] = 0
     champion = max(shares, key=lambda one: (shares[one], one))
     after = shares_after(_greatest_first({**shares, model_id: 0}), model_id, promotion.share)
-    for changed, share in {**shares, **after}.items():
-        run(connection, "set_share", {"id": changed, "share": share})
+    follow(connection, write_shares({**shares, **after}))
     canary = {
         "model_id": model_id,
         "champion_id": champion,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from placerank.db.schema import HEAD
+from placerank.db.migrations import HEAD
 from placerank.db.statements import statement
 
 #: Any constant will do, as long as nothing else in this database uses it: "prank" in ASCII.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -18,11 +19,14 @@ from placerank.telemetry import metrics
 from placerank.telemetry.pools import watch_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Statements by name with their parameters. Each gets its rows; the transaction is the caller's, sync or async.
+Steps: TypeAlias = Generator[tuple[str, Mapping[str, Any] | None], list[DictRow], T]
 
 #: What psycopg raises when the database is away, or has become read-only after a failover.
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout)
@@ -159,6 +163,15 @@ class AsyncTransaction:
         """Run the named statement and return its rows."""
         return await _timed(self._connection, name, params)
 
+    async def follow(self, steps: Steps[T]) -> T:
+        """Run these statements one after the other and return what they come to."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self.fetch(*step))
+        except StopIteration as done:
+            return cast("T", done.value)
+
 
 async def _timed(
     connection: psycopg.AsyncConnection[DictRow], name: str, params: Mapping[str, Any] | None
@@ -215,3 +228,13 @@ def run(connection: psycopg.Connection[DictRow], name: str, params: Mapping[str,
     rows = cursor.fetchall() if cursor.description else []
     metrics.statement_duration(name).observe(time.perf_counter() - began)
     return rows
+
+
+def follow(connection: psycopg.Connection[DictRow], steps: Steps[T]) -> T:
+    """Run these statements one after the other on this connection and return what they come to."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(run(connection, *step))
+    except StopIteration as done:
+        return cast("T", done.value)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from placerank.db.learning import NewVersion, register
-from placerank.db.models import shares_after
-from placerank.db.pool import run
+from placerank.db.pool import follow, run
+from placerank.db.shares import present_shares, set_share, write_shares
 from placerank.errors import NotFound, PlacerankError
 
 if TYPE_CHECKING:
@@ -45,26 +45,19 @@ class Registry:
         """Give a version ``share`` per cent of the travellers; returns all shares."""
         wanted = self.version(name)["id"]
         with self._database.transaction() as connection:
-            run(connection, "lock_models")
-            present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
-            for changed_id, changed in shares_after(present, wanted, share).items():
-                run(connection, "set_share", {"id": changed_id, "share": changed})
-            run(connection, "bump_models")
+            follow(connection, set_share(wanted, share))
         return {row["version"]: row["use_percentage"] for row in self.versions()}
 
     def roll_back(self) -> Exchange:
         """Take back the version on its way, else the last that went through; raises ``PlacerankError`` without one."""
         with self._database.transaction() as connection:
-            run(connection, "lock_models")
+            present = follow(connection, present_shares())
             running = run(connection, "running_canary")
             change = running or run(connection, "last_canary")
-            present = {row["id"]: row["use_percentage"] for row in run(connection, "shares")}
             if not change or not present.get(change[0]["model_id"]):
                 raise PlacerankError("No change of version is in force: name one with `placerank models share`.")
             new, old = change[0]["model_id"], change[0]["champion_id"]
-            run(connection, "set_share", {"id": old, "share": present[old] + present[new]})
-            run(connection, "set_share", {"id": new, "share": 0})
-            run(connection, "bump_models")
+            follow(connection, write_shares({old: present[old] + present[new], new: 0}))
             if running:
                 run(connection, "end_canary", {"status": "rolled_back", "reason": "By hand.", "figures": None})
         return Exchange(change[0]["version"], change[0]["champion_version"])

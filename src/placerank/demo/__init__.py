@@ -1,0 +1,4 @@
+"""Made-up places, travellers and choices, seeded.
+
+Imports domain.
+"""

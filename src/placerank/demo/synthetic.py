@@ -1,7 +1,7 @@
-"""Made-up places, travellers and choices, for demonstrations, tests and benchmarks. Seeded: the same every time.
+"""Made-up places, travellers and choices, for demonstrations, tests and benchmarks. The same seed gives the same data.
 
-The preference behind the choices is not a formula of any model here: it bends and it has thresholds, so that what a
-model learns from it can be judged against what is known to be right.
+The true utility behind the choices is nonlinear and has thresholds, so no model here has the same formula. What a model
+learns can be compared with the known true utility.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, PLACE_FLAGS, Place, Traveller
+from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, PLACE_FLAGS, WISHES, Place, Traveller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Columns = dict[str, NDArray[Any]]
 
 _PRICES: Final = (40.0, 2700.0)
-#: Share of places that have what the flag says.
+#: Share of places whose flag is set.
 _SHARES: Final = {
     "children": 0.4,
     "breakfast": 0.6,
@@ -35,7 +35,7 @@ _SHARES: Final = {
     "near_mountains": 0.5,
     "has_sport": 0.55,
 }
-#: Mean of each rating; they lie in 0..6.
+#: Mean of each rating; ratings lie in 0..6.
 _RATINGS: Final = {
     "family_rating": 2.2,
     "outdoor_rating": 2.0,
@@ -44,22 +44,14 @@ _RATINGS: Final = {
     "service_rating": 2.2,
     "user_score": 2.8,
 }
-_WISHES: Final = (
-    ("pool", "has_pool"),
-    ("spa", "has_spa"),
-    ("pet_friendly", "animals"),
-    ("lake", "near_lake"),
-    ("mountain", "near_mountains"),
-    ("sport", "has_sport"),
-)
 _FIRST_ARRIVAL: Final = date(2026, 1, 1)
-#: How often, on average, a traveller comes back.
+#: Average number of requests of a traveller.
 _RETURNS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of traveller: ranges (inclusive) and the chance of each wish, in the order of ``_WISHES``."""
+    """A kind of traveller: ranges (inclusive) and the chance of each wish, in the order of ``WISHES``."""
 
     name: str
     adults: tuple[int, int]
@@ -103,7 +95,7 @@ def places(n: int, seed: int) -> list[Place]:
 
 
 def travellers(n: int, seed: int) -> list[Traveller]:
-    """``n`` requests of travellers of several kinds, each of whom comes back now and then."""
+    """``n`` requests by travellers of several kinds; one traveller makes several requests."""
     rng = np.random.default_rng([seed, 2])
     known = [_traveller(one, rng) for one in range(-(-n // _RETURNS))]
     return known[:n] + [known[one] for one in rng.integers(0, len(known), max(0, n - len(known)))] if n else []
@@ -113,7 +105,7 @@ def _traveller(number: int, rng: np.random.Generator) -> Traveller:
     kind = _KINDS[number % len(_KINDS)]
     adults, children = rng.integers(*kind.adults, endpoint=True), int(rng.integers(*kind.children, endpoint=True))
     ages = [*rng.integers(*kind.ages, adults, endpoint=True).tolist(), *rng.integers(0, 17, children).tolist()]
-    pool, spa, pet_friendly, lake, mountain, sport = (rng.random(len(_WISHES)) < kind.wishes).tolist()
+    pool, spa, pet_friendly, lake, mountain, sport = (rng.random(len(WISHES)) < kind.wishes).tolist()
     return Traveller(
         name=f"{kind.name}-{number}",
         people_num=len(ages),
@@ -132,10 +124,10 @@ def _traveller(number: int, rng: np.random.Generator) -> Traveller:
 
 
 def true_utility(traveller: Traveller, places: Sequence[Place]) -> NDArray[np.float64]:
-    """What each place is worth to the traveller, [N]; 0 is what staying at home is worth.
+    """The true utility of each place for the traveller, [N]; choosing nothing has the utility 0.
 
-    Money counts sharply where the price passes the budget, ratings less the better they already are, and wishes
-    by the square of the share of them that is met.
+    The utility drops sharply where the price passes the budget. Ratings count by their square root, wishes by the
+    square of the share that is met.
     """
     columns = _columns(places)
     spent = np.clip(np.minimum(columns["price"], 1e9) / max(traveller.budget, 1e-2), 1e-3, 1e3)
@@ -143,7 +135,7 @@ def true_utility(traveller: Traveller, places: Sequence[Place]) -> NDArray[np.fl
     worth -= 9.0 / (1.0 + spent**-25.0)
     for name, weight in _weights(traveller).items():
         worth += weight * np.sqrt(np.maximum(columns[name], 0.0))
-    wished = [has for wish, has in _WISHES if getattr(traveller, wish)]
+    wished = [has for wish, has in WISHES if getattr(traveller, wish)]
     if wished:
         worth += 2.5 * np.mean([columns[has] for has in wished], axis=0) ** 2
     if traveller.children_num:
@@ -159,7 +151,7 @@ def choose(traveller: Traveller, places: Sequence[Place], rng: np.random.Generat
 
 
 def best(traveller: Traveller, places: Sequence[Place]) -> Place:
-    """The place that is worth most to the traveller, of equals the first. Raises ValueError without places."""
+    """The place with the greatest true utility, the first of equal ones. Raises ValueError without places."""
     return places[int(true_utility(traveller, places).argmax())]
 
 
@@ -178,7 +170,7 @@ def _columns(places: Sequence[Place]) -> dict[str, NDArray[np.float64]]:
 
 
 def _weights(traveller: Traveller) -> dict[str, float]:
-    """How much a traveller minds each rating: everyone all of them, and some of them more."""
+    """The traveller's weight of each rating: a base weight for everyone, and more for some ratings."""
     ages = np.array(traveller.people_age or (40,))
     weights = dict.fromkeys(_RATINGS, 0.8)
     weights["family_rating"] += 0.6 * (traveller.children_num > 0)

@@ -1,0 +1,4 @@
+"""Files of places, travellers, impressions and models: reading, checking, atomic writing.
+
+Imports ranking, schema, domain, errors.
+"""

@@ -17,9 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import numpy as np
 
-from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, PLACE_FLAGS, TRAVELLER_FIELDS, Traveller, identity_of
+from placerank.domain import (
+    NOTHING_CHOSEN,
+    PLACE_FIELDS,
+    PLACE_FLAGS,
+    TRAVELLER_FIELDS,
+    WISHES,
+    Traveller,
+    identity_of,
+)
 from placerank.errors import PlacerankError
 from placerank.ranking.lists import ShownLists
+from placerank.schema.flags import parse_flag
+from placerank.schema.traveller import parse_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,21 +37,19 @@ if TYPE_CHECKING:
 
 LIST_ROWS: Final = 10
 _LABEL: Final = "label"
-_FLAGS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-_WISHES: Final = ("pool", "spa", "pet_friendly", "lake", "mountain", "sport")
 _COLUMNS: Final = (*TRAVELLER_FIELDS, *PLACE_FIELDS, _LABEL)
 
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """The lists of a file, and the sha256 of all that it says."""
+    """The lists of a file, and the sha256 of their rows."""
 
     lists: ShownLists
     digest: str
 
 
 def read_impressions(path: Path, list_rows: int = LIST_ROWS) -> Impressions:
-    """Read a file of shown lists; raises ``PlacerankError`` with the line where one is bad."""
+    """Read a file of shown lists; raises ``PlacerankError`` that names the first bad line."""
     try:
         with _opened(path) as text:
             return _read(path.name, text, list_rows)
@@ -82,35 +90,34 @@ def _read(name: str, text: TextIO, list_rows: int) -> Impressions:
 
 
 def _lists(name: str, reader: Any, order: Sequence[int], list_rows: int) -> Iterator[list[list[str]]]:
-    """The rows of each list, their cells in the order of the columns; blank lines are passed over."""
+    """Yield the rows of each list, with their cells in the order of the columns; blank lines are skipped."""
     rows: list[list[str]] = []
     for cells in reader:
         if not cells:
             continue
         if len(cells) <= max(order):
-            raise PlacerankError(f"{name}, line {reader.line_num + 1}: the row has {len(cells)} columns only.")
+            raise PlacerankError(f"{name}, line {reader.line_num + 1}: the row has only {len(cells)} columns.")
         rows.append([cells[one] for one in order])
         if len(rows) == list_rows:
             if any(row[: len(TRAVELLER_FIELDS)] != rows[0][: len(TRAVELLER_FIELDS)] for row in rows):
                 raise PlacerankError(
-                    f"{name}, line {reader.line_num + 1}: {list_rows} consecutive rows are one list, and these are "
+                    f"{name}, line {reader.line_num + 1}: {list_rows} consecutive rows are one list, but these are "
                     "not of one traveller."
                 )
             yield rows
             rows = []
     if rows:
-        raise PlacerankError(f"{name} ends within a list: {len(rows)} of {list_rows} rows are there.")
+        raise PlacerankError(f"{name} ends within a list: its last list has only {len(rows)} of {list_rows} rows.")
 
 
 def _traveller(cells: Sequence[str]) -> Traveller:
     row = dict(zip(TRAVELLER_FIELDS, cells, strict=True))
-    wishes = {wish: _flag(row[wish]) for wish in _WISHES}
-    children = row["children_num"].lower()
+    wishes = {wish: parse_flag(row[wish]) for wish, _ in WISHES}
     return Traveller(
         name=row["name"],
         people_num=int(row["people_num"]),
         people_age=tuple(int(age) for age in json.loads(row["people_age"])),
-        children_num=int(_FLAGS[children]) if children in ("true", "false") else int(children),
+        children_num=parse_children(row["children_num"]),
         budget=_number(row["budget"]),
         nights=int(row["nights"]),
         time_arrival=date.fromisoformat(row["time_arrival"]),
@@ -122,7 +129,7 @@ def _at_line(name: str, line: int, row: Sequence[str]) -> list[float]:
     cells = row[len(TRAVELLER_FIELDS) : -1]
     with _at(name, line):
         return [
-            float(_flag(cell)) if field in PLACE_FLAGS else _number(cell)
+            float(parse_flag(cell)) if field in PLACE_FLAGS else _number(cell)
             for field, cell in zip(PLACE_FIELDS, cells, strict=True)
         ]
 
@@ -131,12 +138,12 @@ def _choice(name: str, line: int, rows: Sequence[Sequence[str]]) -> int:
     with _at(name, line):
         labels = [_number(row[-1]) for row in rows]
     if any(label not in (0.0, 1.0) for label in labels) or sum(labels) > 1:
-        raise PlacerankError(f"{name}, line {line}: a label is 0 or 1, and one place of a list is chosen at most.")
+        raise PlacerankError(f"{name}, line {line}: a label must be 0 or 1, and at most one label of a list is 1.")
     return labels.index(1.0) if 1.0 in labels else NOTHING_CHOSEN
 
 
 class _at:  # noqa: N801 - reads as a word: with _at(file, line)
-    """Whatever a value is refused for becomes a sentence that names the line."""
+    """Turns the error of a bad value into a ``PlacerankError`` that names the line."""
 
     def __init__(self, name: str, line: int) -> None:
         self._where = f"{name}, line {line}"
@@ -147,12 +154,6 @@ class _at:  # noqa: N801 - reads as a word: with _at(file, line)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ValueError | KeyError | TypeError):
             raise PlacerankError(f"{self._where}: {error}") from None
-
-
-def _flag(cell: str) -> bool:
-    if cell.strip().lower() not in _FLAGS:
-        raise ValueError(f"{cell!r} is neither True nor False.")
-    return _FLAGS[cell.strip().lower()]
 
 
 def _number(cell: str) -> float:

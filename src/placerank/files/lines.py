@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _BUFFER: Final = 1 << 20
-#: Longer than any row: what has no line end for a mebibyte is no such file, and is not read into memory.
+#: Longer than any row. A file with a longer line has another format; reading stops before it fills the memory.
 _LINE_BYTES: Final = 1 << 20
-#: How many lines pass between two reports of progress: some fifty a second.
+#: Lines between two progress reports, which gives about fifty reports a second.
 _PROGRESS_LINES: Final = 4096
 
 
@@ -24,7 +24,7 @@ class BrokenFileError(Exception):
 
 
 class Lines:
-    """The lines of a file as text, numbered from 1; a byte that is not UTF-8 becomes a lone surrogate, found later."""
+    """The lines of a file as text, numbered from 1; a byte that is not UTF-8 becomes a lone surrogate (``is_utf8``)."""
 
     def __init__(self, raw: io.FileIO, progress: Callable[[int], None]) -> None:
         packed = raw.read(2) == _GZIP_MAGIC
@@ -60,7 +60,7 @@ class Lines:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether text was decoded without a byte left over."""
+    """Whether decoded text has no lone surrogates, which means that its bytes were UTF-8."""
     if not text.isascii():
         try:
             text.encode()

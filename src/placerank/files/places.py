@@ -1,28 +1,25 @@
-"""Places in files: CSV, TSV and JSON lines, each plain or gzipped. A file's name says which, else its first line.
+"""Places in files: CSV, TSV and JSON lines, each plain or gzipped. The suffix selects the format, else the first line.
 
-Reading goes row by row and notes every bad row instead of stopping at the first. Writing goes to a file beside, which
-takes the name when it is whole.
+Reading reports every bad row instead of stopping at the first one. Writing is atomic: a temporary file gets the name
+when it is complete.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
-import os
-import secrets
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from placerank.domain import PLACE_FIELDS
 from placerank.files.lines import BrokenFileError, Lines, is_utf8
 from placerank.files.rows import ID, PackedRows, ParsedPlace, RowChecker, RowProblem
+from placerank.files.writing import writing
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
@@ -38,26 +35,26 @@ _NOT_UTF8: Final = "The text is not UTF-8."
 
 
 class UnknownFormatError(ValueError):
-    """Neither the name of a file nor its first line says how it is written."""
+    """Neither the name of a file nor its first line shows its format."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is of no known format: name it .csv, .tsv or .jsonl, with .gz behind where compressed."
+            f"{name} has no known format: give it the suffix .csv, .tsv or .jsonl, then .gz if it is compressed."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PlacesFile:
-    """What a file holds: its good rows in order, and what is wrong with the others."""
+    """The good rows of a file, in order, and the problems of the others."""
 
     rows: Sequence[ParsedPlace]
     problems: list[RowProblem]
 
 
 def read_places(path: Path, *, progress: Callable[[int], None]) -> PlacesFile:
-    """Read a file of places; ``progress`` gets the bytes read so far, of the file as it lies there (compressed).
+    """Read a file of places; ``progress`` gets the number of bytes read so far (compressed bytes of a .gz file).
 
-    All that is wrong with the contents is in ``problems``; OSError is raised only where the file cannot be read.
+    Problems with the contents are in ``problems``; OSError is raised only where the file cannot be read.
     """
     with path.open("rb", buffering=0) as raw:
         lines = Lines(raw, progress)
@@ -72,26 +69,13 @@ def read_places(path: Path, *, progress: Callable[[int], None]) -> PlacesFile:
 
 
 def write_places(path: Path, places: Iterable[Place]) -> None:
-    """Write places with their ids in the format of the name (UnknownFormatError); numbers keep every digit.
+    """Write places with their ids, in the format that the suffix selects; numbers keep every digit.
 
-    Until all is written, a file that had the name keeps it; equal places make equal files.
+    Raises UnknownFormatError. An existing file is replaced only at the end. Equal places give equal files.
     """
     kind = format_of(path.name)
     with writing(path) as text:
         _write(kind, text, map(attrgetter(*_COLUMNS), places))
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[io.TextIOWrapper]:
-    """Text for a new file, compressed where the name ends in .gz, that takes the name when all is written."""
-    with ExitStack() as stack:
-        file: Any = stack.enter_context(replacing(path))
-        if path.name.lower().endswith(".gz"):
-            # Level 6 is within two percent of 9 and takes half its time; a time of writing would make files differ.
-            file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0))
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        yield text
-        text.detach()
 
 
 def _read(name: str, lines: Lines) -> RowChecker:
@@ -109,7 +93,7 @@ def _read(name: str, lines: Lines) -> RowChecker:
 
 
 def format_of(name: str, line: str = "") -> str:
-    """How a file is written, by its name, else by its first line."""
+    """The format of a file, from its suffix, else from its first line."""
     for suffix, kind in _SUFFIXES.items():
         if name.lower().removesuffix(".gz").endswith(suffix):
             return kind
@@ -120,13 +104,13 @@ def format_of(name: str, line: str = "") -> str:
 
 
 def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
-    """Rows of cells below a header."""
+    """Read a header and the rows of cells below it."""
     notes: list[RowProblem] = []
     _, header = next(delimited_rows(lines, cells, notes), (1, []))
     header = [name.strip() for name in header]
     checker = RowChecker(has_ids=ID in header, number=float, integer=int, problems=notes)
     notes += [RowProblem(1, name, "The column is missing.") for name in PLACE_FIELDS if name not in header]
-    notes += [RowProblem(1, name, "The column is there twice.") for name in _COLUMNS if header.count(name) > 1]
+    notes += [RowProblem(1, name, "The column occurs more than once.") for name in _COLUMNS if header.count(name) > 1]
     if notes:
         return checker
     choose = itemgetter(*map(header.index, checker.columns))
@@ -144,7 +128,7 @@ def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
 
 
 def delimited_rows(lines: Lines, cells: Any, notes: list[RowProblem]) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, with the line that each begins in: a quoted cell may hold line ends."""
+    """Yield every row that is not blank, with the line where it begins: a quoted cell may contain line ends."""
     while True:
         line = cells.line_num + 1
         try:
@@ -162,7 +146,7 @@ def delimited_rows(lines: Lines, cells: Any, notes: list[RowProblem]) -> Iterato
 
 
 def _read_json(lines: Lines, head: list[str]) -> RowChecker:
-    """One object a line. Whether places have ids is as in the first."""
+    """Read one object per line. The first object decides whether places have ids."""
     checker = RowChecker(has_ids=_has_id(head[-1]), number=_json_number, integer=_json_integer)
     line = 0
     try:
@@ -184,7 +168,7 @@ def _add_json(checker: RowChecker, line: int, text: str) -> None:
     if not isinstance(place, dict):
         return checker.problem(line, None, "The line is not a JSON object.")
     if not checker.rows.has_ids and place.get(ID) is not None:
-        return checker.problem(line, ID, "This place has an id, and the first has none.")
+        return checker.problem(line, ID, "This place has an id, but the first place has none.")
     return checker.add(line, [place.get(column) for column in checker.columns])
 
 
@@ -196,7 +180,7 @@ def _has_id(text: str) -> bool:
 
 
 def _json_number(value: Any) -> float:
-    """Numbers only: ``true`` is none in JSON, though Python would take it for 1."""
+    """Accepts numbers only: JSON's ``true`` is not a number, although Python would convert it to 1."""
     if type(value) is float or type(value) is int:
         return float(value)
     raise ValueError(value)
@@ -216,18 +200,3 @@ def _write(kind: str, text: io.TextIOWrapper, rows: Iterator[tuple[Any, ...]]) -
         writer = csv.writer(text, delimiter=DELIMITERS[kind], lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(rows)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of ``path`` when all is written and on the disk, and is removed if not."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

@@ -9,28 +9,24 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
+from placerank.schema.flags import SPELLINGS, parse_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ID: Final = "location_id"
-#: What PostgreSQL's integer holds, without the negative ones: -1 says "chose none".
+#: The largest value of PostgreSQL's integer. Negative ids are refused: -1 means "chose none".
 MAX_ID: Final = 2**31 - 1
 
 #: ``location_id`` (None where the file has no ids), then the values in the order of ``PLACE_FIELDS``.
-#: A plain tuple: ``Place(*row)`` where there is an id, and a row for COPY as it stands.
+#: A plain tuple, so that COPY takes it unchanged, and ``Place(*row)`` too where there is an id.
 ParsedPlace: TypeAlias = tuple[
     int | None, bool, bool, bool, bool, float,
     bool, bool, bool, bool, bool, bool, float, float, float, float, float, float,
 ]  # fmt: skip
 
-_WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-#: Truth in all its spellings, JSON's own values among them (1 and 0 equal True and False).
-_FLAGS: Final[dict[Any, bool]] = {
-    True: True,
-    False: False,
-    **{spelling: truth for word, truth in _WORDS.items() for spelling in (word, word.capitalize(), word.upper())},
-}
+#: All spellings of true and false, including JSON's own values (1 and 0 equal True and False).
+_FLAGS: Final[dict[Any, bool]] = {True: True, False: False, **SPELLINGS}
 _NO_ID: Final = -1
 _ROW: Final = struct.Struct("=i" + "".join("?" if name in PLACE_FLAGS else "d" for name in PLACE_FIELDS))
 _PRICE: Final = 1 + PLACE_FIELDS.index("price")
@@ -38,7 +34,7 @@ _PRICE: Final = 1 + PLACE_FIELDS.index("price")
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """What is wrong in a file: the line (1 is the first, the header's), the column where it is one's, a sentence."""
+    """A problem in a file: the line (from 1), the column if a single one is wrong, and a sentence."""
 
     line: int
     column: str | None
@@ -50,7 +46,7 @@ class RowProblem:
 
 
 class PackedRows(Sequence[ParsedPlace]):
-    """Rows as packed numbers: a million takes 70 MB, and not the 370 of a list of tuples. Iterate rather than index."""
+    """Rows as packed numbers: a million takes 70 MB instead of 370 MB as tuples. Iterating is faster than indexing."""
 
     def __init__(self, *, has_ids: bool) -> None:
         self.has_ids = has_ids
@@ -79,9 +75,9 @@ class PackedRows(Sequence[ParsedPlace]):
 
 
 class RowChecker:
-    """Takes rows of values in the order of the columns, keeps the good ones and says what is wrong with the others.
+    """Takes rows of values in the order of the columns, keeps the good ones and records the problems of the others.
 
-    ``number`` and ``integer`` make a value of a cell or raise; they differ between text and JSON.
+    ``number`` and ``integer`` convert a cell or raise; they differ between text and JSON.
     """
 
     def __init__(
@@ -103,17 +99,17 @@ class RowChecker:
         self._first_line: dict[int, int] = {}
 
     def problem(self, line: int, column: str | None, detail: str) -> None:
-        """Note what is wrong."""
+        """Record a problem."""
         self.problems.append(RowProblem(line, column, detail))
 
     def add(self, line: int, values: Sequence[Any], *, doubtful: bool = False) -> None:
-        """Check one row. Most are good and take the short way; what it cannot vouch for is looked at value by value."""
+        """Check one row. Most rows take this fast path; a row that may be bad is examined value by value."""
         try:
             row = [*self._before, *[convert(value) for convert, value in zip(self._converters, values, strict=True)]]
             packed = _ROW.pack(*row)
         except (KeyError, ValueError, TypeError, OverflowError, struct.error):
             doubtful = True
-        # One not-a-number or infinity makes the sum one; a sum of huge good numbers may be one too.
+        # A NaN or an infinity makes the sum non-finite. The sum of huge good numbers may overflow too.
         if doubtful or not isfinite(sum(row)) or row[_PRICE] < 0 or (self._before == () and row[0] < 0):
             if (checked := self._examine(line, values)) is None:
                 return
@@ -123,7 +119,7 @@ class RowChecker:
         self.rows.append_packed(packed)
 
     def _examine(self, line: int, values: Sequence[Any]) -> list[Any] | None:
-        """Every value of a row on its own; None where one is bad, each bad one noted."""
+        """Check every value of a row; records each bad value, and returns None if there is one."""
         row: list[Any] = [*self._before]
         known = len(self.problems)
         for column, value in zip(self.columns, values, strict=True):
@@ -167,25 +163,25 @@ class RowChecker:
     def _is_new(self, line: int, location_id: int) -> bool:
         first = self._first_line.setdefault(location_id, line)
         if first != line:
-            self.problem(line, ID, f"{location_id} is the id of line {first} already.")
+            self.problem(line, ID, f"The id {location_id} is already in line {first}.")
         return first == line
 
 
 def _flag(value: Any) -> bool:
     try:
-        return _FLAGS[value.lower() if isinstance(value, str) else value]
-    except (KeyError, TypeError):
+        return parse_flag(value) if isinstance(value, str) else _FLAGS[value]
+    except (KeyError, TypeError, ValueError):
         raise ValueError(f"{_shown(value)} is neither true nor false.") from None
 
 
 def _plain(value: Any) -> Any:
-    """The value, unless it is text that Python would read as a number and nothing else would: 1_000 or other digits."""
+    """The value; ValueError for text that only Python reads as a number: 1_000, or digits that are not ASCII."""
     if isinstance(value, str) and ("_" in value or not value.isascii()):
         raise ValueError(value)
     return value
 
 
 def _shown(value: Any) -> str:
-    """A value for a sentence: cut, and without what a terminal would obey."""
+    """A value for an error message: shortened, and with control characters escaped."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

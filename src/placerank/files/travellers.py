@@ -1,6 +1,6 @@
-"""Travellers in files: CSV, TSV and JSON lines, each plain or gzipped, with the fields that a request has.
+"""Travellers in files: CSV, TSV and JSON lines, each plain or gzipped, with the fields of a request.
 
-In CSV and TSV ``people_age`` is a JSON list. Every bad row is noted with its line.
+In CSV and TSV ``people_age`` is a JSON list. Every bad row is reported with its line.
 """
 
 from __future__ import annotations
@@ -9,26 +9,25 @@ import csv
 import json
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from placerank.api.requests.bodies import TravellerBody
-from placerank.domain import TRAVELLER_FIELDS, Traveller
+from placerank.domain import TRAVELLER_FIELDS, WISHES, Traveller
 from placerank.files.lines import BrokenFileError, Lines, is_utf8
 from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, delimited_rows, format_of
 from placerank.files.rows import RowProblem
+from placerank.schema.flags import parse_flag
+from placerank.schema.traveller import TravellerBody, parse_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_NUMBERS: Final = {"true": 1, "false": 0}
-
 
 @dataclass(frozen=True, slots=True)
 class TravellersFile:
-    """What a file holds: its good rows in order, and what is wrong with the others."""
+    """The good rows of a file, in order, and the problems of the others."""
 
     travellers: list[Traveller] = field(default_factory=list)
     problems: list[RowProblem] = field(default_factory=list)
@@ -48,10 +47,10 @@ def read_travellers(path: Path, *, progress: Callable[[int], None] = lambda _: N
 
 
 def _rows(name: str, lines: Lines, problems: list[RowProblem]) -> Iterator[tuple[int, Any]]:
-    """Each row as the object that a request would be, with its line."""
+    """Yield each row, as the JSON object of a request, with its line."""
     first = next(iter(lines), "")
     if not first.strip():
-        raise BrokenFileError("The file is empty, or its first line is.")
+        raise BrokenFileError("The file or its first line is empty.")
     kind, text = format_of(name, first), chain([first], lines)
     if kind == JSON_LINES:
         yield from _objects(text, problems)
@@ -77,14 +76,22 @@ def _objects(lines: Iterator[str], problems: list[RowProblem]) -> Iterator[tuple
 
 
 def _from_cells(row: dict[str, str], line: int, problems: list[RowProblem]) -> dict[str, Any] | None:
-    """Cells as JSON would have them: a list of ages, and a number of children that may be a truth value."""
+    """The cells as values of a JSON request: a list of ages, and the number of children, which may be a boolean."""
     try:
         ages = json.loads(row["people_age"])
     except (ValueError, RecursionError):
         problems.append(RowProblem(line, "people_age", "The value is not a list of ages such as [41, 38]."))
         return None
-    children = row["children_num"].strip()
-    return {**row, "people_age": ages, "children_num": _NUMBERS.get(children.lower(), children)}
+    wishes = {wish: _read(parse_flag, row[wish]) for wish, _ in WISHES}
+    return {**row, **wishes, "people_age": ages, "children_num": _read(parse_children, row["children_num"])}
+
+
+def _read(parse: Callable[[str], int], cell: str) -> Any:
+    """The cell's value; an invalid cell stays unchanged, and the validation of the row reports it."""
+    try:
+        return parse(cell)
+    except ValueError:
+        return cell
 
 
 def _add(found: TravellersFile, line: int, row: Any) -> None:

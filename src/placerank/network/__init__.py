@@ -1,0 +1,4 @@
+"""Helpers for sockets.
+
+Imports nothing.
+"""

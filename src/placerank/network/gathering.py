@@ -1,6 +1,6 @@
-"""One write for what one turn of the event loop has written.
+"""Merges all writes of one turn of the event loop into one.
 
-uvloop hands each write to the kernel at once: a system call and a packet each, and a reader that is woken for each.
+uvloop passes each write to the kernel at once. Each write costs a system call and a packet, and wakes the reader.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 class Writable(Protocol):
-    """What can be written to and closed: a transport, or a stream."""
+    """A transport or a stream: it can be written to and closed."""
 
     def write(self, data: bytes) -> object:
-        """Take data to be sent."""
+        """Accept data to send."""
 
     def write_eof(self) -> object:
-        """Send what was taken, then say that nothing follows."""
+        """Send the accepted data, then signal the end of the stream."""
 
     def close(self) -> object:
-        """Send what was taken, then close."""
+        """Send the accepted data, then close."""
 
     def is_closing(self) -> bool:
         """Whether it is closed, or about to be."""
 
 
 class Gathering:
-    """Something writable that is written to once a turn at most; all else of it is as it was."""
+    """Wraps a ``Writable`` and writes to it at most once a turn; everything else is passed through."""
 
     def __init__(self, inner: Writable, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._inner = inner
@@ -36,18 +36,18 @@ class Gathering:
         self._held: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Write before the loop turns."""
+        """Hold the data; it is written once the callbacks that are ready now have run."""
         if not self._held:
             self._call_soon(self._flush)
         self._held.append(data)
 
     def write_eof(self) -> None:
-        """Write what is held, then say that nothing follows."""
+        """Write the held data, then signal the end of the stream."""
         self._flush()
         self._inner.write_eof()
 
     def close(self) -> None:
-        """Write what is held, then close."""
+        """Write the held data, then close."""
         self._flush()
         self._inner.close()
 
@@ -56,6 +56,6 @@ class Gathering:
 
     def _flush(self) -> None:
         held, self._held = self._held, []
-        # The other side may have gone since: then nobody is left to be written to, and to try raises.
+        # The peer may have closed the connection meanwhile. Writing to a closing transport raises.
         if held and not self._inner.is_closing():
             self._inner.write(b"".join(held))

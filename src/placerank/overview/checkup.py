@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from placerank.cache import redis
 from placerank.db.migrate import lacking
-from placerank.db.schema import HEAD
+from placerank.db.migrations import HEAD
 from placerank.queue import check
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psycopg
 
+from placerank.domain import Status
 from placerank.errors import DatabaseUnavailable
 from placerank.overview.overseer import QUEUES
 from placerank.queue.check import BrokerNotChecked
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from placerank.queue.publisher import Publisher
 
 log = logging.getLogger(__name__)
-
-_STATUSES: Final = ("PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED")
 
 
 class Sampler:
@@ -83,7 +82,7 @@ class Sampler:
 
     async def _learning(self) -> bool:
         found = await self._system.learning()
-        for status in _STATUSES:
+        for status in Status:
             metrics.STORED_TRAININGS.labels(status).set(found.trainings.get(status, 0))
         metrics.STORED_PROGRESS.set(found.progress)
         metrics.TRAINING_METRIC.clear()

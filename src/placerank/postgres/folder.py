@@ -1,4 +1,4 @@
-"""The folder of a bundled PostgreSQL: whose it is, who holds it, and where its socket goes."""
+"""The folder of a bundled PostgreSQL: its owner, its lock, and the folder of its socket."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The socket's name holds it, though nothing listens on TCP.
+#: Part of the socket's file name; nothing listens on TCP.
 PORT: Final = 5432
-#: The room for a socket's path in the kernel's address, in bytes, without the closing NUL.
+#: The longest path of a Unix socket that the kernel accepts, in bytes without the closing NUL.
 SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
-#: Not TMPDIR, which may be long itself (macOS) or closed to the server's account.
+#: Not TMPDIR: it may be long itself (macOS), or the server's account may not enter it.
 _TEMPORARY: Final = Path("/tmp")  # noqa: S108
 
 
 class Folder:
-    """``postgresql/`` below the data folder that the user named, with all that stands in it."""
+    """``postgresql/`` in the user's data folder, with its contents."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir.absolute() / "postgresql"
@@ -38,13 +38,13 @@ class Folder:
         self._lock: int | None = None
 
     def enter(self, program: Path) -> Account:
-        """Make the folder where it is new, else see that it is of the account that will run ``program``."""
+        """Create the folder if it is new, else check that it belongs to the account that will run ``program``."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(0o700)
                 if os.geteuid() == 0:
-                    # Root's server has to pass; what it owns lies below, private, and the log and lock stay ours.
+                    # The server's account must be able to enter. Its data below is private; the log and lock are ours.
                     self.path.chmod(0o711)
             _check_owner(self.path, os.geteuid())
             account = account_for(program, self.data)
@@ -56,11 +56,11 @@ class Folder:
 
     @property
     def lock(self) -> tuple[int, ...]:
-        """The held lock, for a child that shall hold it too."""
+        """The descriptor of the held lock, for a child process that has to hold it too."""
         return () if self._lock is None else (self._lock,)
 
     def take_lock(self) -> None:
-        """Hold the folder for ourselves until we release it or end, in whatever way."""
+        """Lock the folder until ``leave`` or the end of our process, even by SIGKILL."""
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         # While there is no data yet, the holder may be the initdb of a killed process: it ends within seconds.
         if not wait_until(lambda: _locked(handle) or self.data.exists(), 30.0) or not _locked(handle):
@@ -77,14 +77,14 @@ class Folder:
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
     def leave(self) -> None:
-        """Let others have the folder; harmless where we do not hold it."""
+        """Release the lock; does nothing if we do not hold it."""
         if self._lock is not None:
             self.remove_temporary()
             os.close(self._lock)
             self._lock = None
 
     def make_data(self, account: Account, fill: Callable[[Path], None]) -> None:
-        """Make the data where there is none, beside its place and then renamed: it is there whole or not at all."""
+        """Create the data if there is none, atomically: ``fill`` gets a temporary folder, which is then renamed."""
         if self.data.exists():
             return
         new = self.path / "data.new"
@@ -94,7 +94,7 @@ class Folder:
         new.rename(self.data)
 
     def socket_folder(self, account: Account) -> Path:
-        """A private folder for the socket: beside the data, or a temporary one where that path is too long for it."""
+        """A private folder for the socket: next to the data, or a temporary one if that path cannot be used."""
         beside = self.path / "run"
         # libpq and the server read commas as lists, and the server's setting is quoted.
         if len(os.fsencode(beside / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES and not set(str(beside)) & set(',"'):
@@ -107,13 +107,13 @@ class Folder:
         return temporary
 
     def remove_temporary(self) -> None:
-        """Remove the temporary folder of this start, or of one that was killed and noted it."""
+        """Remove the temporary socket folder of this start, or of a killed start that has noted it."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._note.read_text(), ignore_errors=True)
             self._note.unlink()
 
     def new_log(self) -> IO[str]:
-        """The log of this start, for us only as statements may stand in it; the one before is kept beside it."""
+        """A new log, readable only by us as it may contain statements; the previous one becomes server.log.1."""
         with contextlib.suppress(FileNotFoundError):
             self.log.replace(self.log.with_name("server.log.1"))
         return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
@@ -124,12 +124,12 @@ class Folder:
 
 
 def _check_owner(path: Path, uid: int) -> None:
-    """Refuse a folder of another account: PostgreSQL would, in words that help nobody."""
+    """Refuse a folder of another account, with a clearer message than PostgreSQL's own."""
     owner = path.stat().st_uid
     if owner != uid:
         raise BundledPostgresError(
-            f"{path} belongs to user {owner}, and this start needs one of user {uid}: it was made by a start as "
-            "another user (root or not). Start placerank as that user again, or choose another data folder."
+            f"{path} belongs to user {owner}, but this start needs a folder of user {uid}: it was created by a start "
+            "as another user (root or not). Start placerank as that user again, or choose another data folder."
         )
 
 

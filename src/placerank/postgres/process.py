@@ -1,4 +1,4 @@
-"""The process of a PostgreSQL server: what its folder says of it, whether it lives, and what ends it without us."""
+"""The process of a PostgreSQL server: its pid file, its end, and the watchdog that ends it if we die."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How often a condition is looked at, in seconds; one look costs well under a millisecond.
+#: Seconds between two checks of a condition; one check costs well under a millisecond.
 POLL_S: Final = 0.01
-#: Waits for our end: the kernel closes our end of the pipe however we die, and then the server gets its fast shutdown.
-#: A line in the pipe means that the server has ended already and its process id may be another's by now.
+#: Waits until our process ends: the kernel closes our side of the pipe however we die. Then it sends the server SIGINT,
+#: a fast shutdown. A line in the pipe means that the server has ended already: its process id may be reused by now.
 _WATCHDOG: Final = "trap '' HUP INT TERM; read -r _ || kill -INT \"$1\""
 
 
@@ -30,7 +30,7 @@ class PidFile:
 
     @classmethod
     def read(cls, data: Path) -> PidFile | None:
-        """The file of a data folder; None where there is none, it may not be read, or it is not complete yet."""
+        """Read the file of a data folder; None if it is missing, unreadable or not complete yet."""
         try:
             lines = (data / "postmaster.pid").read_text().splitlines()
             return cls(abs(int(lines[0])), Path(lines[4]))
@@ -38,17 +38,17 @@ class PidFile:
             return None
 
     def alive(self, data: Path) -> bool:
-        """Whether the process is a server of this data folder, and not another that has its number by now."""
+        """Whether the process is a server of this data folder, and not another process that has reused its id."""
         words = _command_of(self.pid)
         return "postgres" in words.split("\0", 1)[0] and str(data) in words
 
 
 def disown(data: Path) -> None:
-    """Let a new server take over the file of one that is gone.
+    """Let a new server take over the ``postmaster.pid`` of a dead one.
 
-    A server refuses to start while any process has the number in the file, as is common after a container's restart,
-    but takes its own parent's for stale: so write our number. Removing the file would also remove the server's own
-    check that nobody uses the old shared memory any more.
+    A server refuses to start while any process has the id in the file, which is common after a container's restart.
+    But it treats the id of its own parent as stale, so we write our id. Removing the file instead would also disable
+    the server's own check that nobody still uses the old shared memory.
     """
     with contextlib.suppress(FileNotFoundError):
         handle = os.open(data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
@@ -60,7 +60,7 @@ def disown(data: Path) -> None:
 
 
 def end(pid: int, gone: Callable[[], bool], *, fast_s: float = 3.0) -> None:
-    """End a server: fast shutdown, after ``fast_s`` an immediate one, after one second more a kill."""
+    """End a server: fast shutdown, after ``fast_s`` an immediate shutdown, one second later SIGKILL."""
     for number, patience in ((signal.SIGINT, fast_s), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -69,7 +69,7 @@ def end(pid: int, gone: Callable[[], bool], *, fast_s: float = 3.0) -> None:
 
 
 def wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
-    """Look at a condition until it holds; False where it does not within ``patience_s``."""
+    """Check a condition until it holds; returns False if it does not hold within ``patience_s``."""
     deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
@@ -79,9 +79,9 @@ def wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
 
 
 class Watchdog:
-    """A process of about a megabyte that shuts a server down when ours ends without doing so, SIGKILL included.
+    """A process of about a megabyte that shuts a server down if ours ends without doing so, even by SIGKILL.
 
-    Not PR_SET_PDEATHSIG: Linux alone has it, it goes off when the *thread* that started the server ends, and it is
+    PR_SET_PDEATHSIG would not do: only Linux has it, it fires when the *thread* that started the server ends, and it is
     lost when the server's process changes its user.
     """
 
@@ -97,7 +97,7 @@ class Watchdog:
         return cls(process)
 
     def dismiss(self, *, ended: bool) -> None:
-        """End the watch; where the server has not ended, the watchdog still ends it."""
+        """Stop watching; if the server has not ended, the watchdog ends it now."""
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate(b"\n" if ended else b"")
 

@@ -1,1 +1,4 @@
-"""From a committed row to a worker: the topology, the message, the publisher and the relay."""
+"""RabbitMQ: names, messages, the publisher, the outbox, the relay, dead letters, and a twin in memory.
+
+Imports db, config, network, telemetry, errors.
+"""

@@ -1,1 +1,4 @@
-"""Ranks places for travellers: features, a conditional logit, exact top-k, learning. Pure: no I/O, no settings."""
+"""Features, the model, exact scoring, metrics and training, without I/O.
+
+Imports domain.
+"""

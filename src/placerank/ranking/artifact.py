@@ -56,14 +56,14 @@ def pack(contents: Contents) -> bytes:
         "sha256": hashlib.sha256(tensor.tobytes()).hexdigest(),
     }
     manifest["seal"] = seal(manifest)
-    # One key only: safetensors keeps metadata in a hash map, whose order is another one each time.
+    # Only one key: safetensors keeps metadata in a hash map, whose order differs between runs.
     return save({_TENSOR: tensor}, {"manifest": _canonical(manifest)})
 
 
 def unpack(data: bytes) -> Contents:
-    """The contents of a blob of :func:`pack`.
+    """The contents of a blob made by :func:`pack`.
 
-    Raises ModelError when it is cut, damaged, of another format or feature version, or of unknown kind.
+    Raises ModelError when it is truncated, damaged, of another format or feature version, or of unknown kind.
     """
     weights = _read_weights(data)
     manifest = _read_manifest(data)
@@ -71,7 +71,7 @@ def unpack(data: bytes) -> Contents:
     if weights.shape != (len(manifest["weights"]),):
         raise ModelError(f"The model does not hold one tensor of {len(manifest['weights'])} weights.")
     if manifest.get("sha256") != hashlib.sha256(weights.tobytes()).hexdigest():
-        raise ModelError("The model is damaged: its weights are not those that its manifest names.")
+        raise ModelError("The model is damaged: its weights do not match the checksum in its manifest.")
     return Contents(
         manifest["kind"],
         _by_name(manifest["weights"], weights),
@@ -83,7 +83,7 @@ def unpack(data: bytes) -> Contents:
 
 
 def _by_name(names: list[str], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights in today's order; terms that the model does not know weigh nothing."""
+    """Weights in the current order; terms that the model does not have get the weight 0."""
     found = dict(zip(names, weights.tolist(), strict=True))
     return np.array([found.get(name, 0.0) for name in WEIGHT_NAMES])
 
@@ -106,9 +106,9 @@ def _read_manifest(data: bytes) -> dict[str, Any]:
         manifest = json.loads(header["__metadata__"]["manifest"])
         found = manifest.pop("seal")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError("The model has no manifest that can be read.") from error
+        raise ModelError("The model's manifest is missing or cannot be read.") from error
     if found != seal(manifest):
-        raise ModelError("The model is damaged: its manifest is not as it was written.")
+        raise ModelError("The model is damaged: its manifest does not match its own checksum.")
     return cast("dict[str, Any]", manifest)
 
 
@@ -117,7 +117,7 @@ def _check_version(manifest: Mapping[str, Any]) -> None:
         raise ModelError(f"The model has the format {manifest.get('format')!r}; this version reads {FORMAT!r}.")
     weights = manifest.get("weights")
     known = isinstance(weights, list) and len(set(weights)) == len(weights) and set(weights) <= set(WEIGHT_NAMES)
-    # The second version has more terms than the first, and none of the first's has changed.
+    # Version 2 has all terms of version 1, unchanged, and more. So both can be read.
     if manifest.get("features") not in _READABLE or not known:
         raise ModelError(
             f"The model is for features of version {manifest.get('features')!r}; this version has {FEATURE_VERSION}."
@@ -127,7 +127,7 @@ def _check_version(manifest: Mapping[str, Any]) -> None:
 
 
 def seal(manifest: Mapping[str, Any]) -> str:
-    """The sha256 of everything else in a manifest, in hexadecimal."""
+    """The sha256 of a manifest without its seal, in hexadecimal."""
     body = {name: value for name, value in manifest.items() if name != "seal"}
     return hashlib.sha256(_canonical(body).encode()).hexdigest()
 

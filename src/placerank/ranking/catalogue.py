@@ -24,7 +24,7 @@ class PlaceTable:
     """All places of one catalogue version; row ``i`` of every column is the same place.
 
     ``location_ids`` and ``revisions`` are int64 [N]; ``values`` is float64 [N, 17], columns as in
-    ``domain.PLACE_FIELDS`` with flags as 0 and 1. Whoever holds a table must not write into its arrays.
+    ``domain.PLACE_FIELDS`` with flags as 0 and 1. Never write into the arrays of a table.
     """
 
     version: int
@@ -42,15 +42,15 @@ class PlaceTable:
         return len(self.location_ids)
 
     def place(self, row: int) -> Place:
-        """The place in ``row`` with the values it was given."""
+        """The place in ``row``, with its original values."""
         values: list[float] = self.values[row].tolist()
         fields: list[Any] = [bool(value) if flag else value for value, flag in zip(values, _IS_FLAG, strict=True)]
         return Place(int(self.location_ids[row]), *fields)
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the candidates, whatever their order: 32 hexadecimal digits."""
-        # A revision never changes, so that its number and its place's say everything.
+        """A digest of the candidates that does not depend on their order: 32 hexadecimal digits."""
+        # A revision never changes, so its number and the place's id identify its content.
         by_revision = np.lexsort((self.location_ids, self.revisions))
         parts = (self.revisions[by_revision].tobytes(), self.location_ids[by_revision].tobytes())
         return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()

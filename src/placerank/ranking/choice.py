@@ -1,13 +1,13 @@
-"""From utilities to chances: which of the places shown is chosen, or none.
+"""Choice probabilities from utilities: which of the places shown is chosen, or none.
 
-A plain conditional logit says that a place is taken with odds of e to its utility (McFadden 1974). People do two more
-things, for which a :class:`Mixture` has three numbers; with their defaults it is the plain logit.
+In a plain conditional logit, the odds of a place are e to the power of its utility (McFadden 1974). People differ from
+it in two ways. :class:`Mixture` has three numbers for them; with their defaults it is the plain logit.
 
-- Now and then they take any place that is not out of the question, whatever it is worth to them: a lapse, as in
-  psychometrics (Wichmann and Hill 2001), a trembling hand in games (Selten 1975). Without it a few such choices make
-  every preference look weak.
-- Whether anything is taken at all need not follow from how good the best place is: the inclusive value, log of the
-  summed odds, counts with a weight of its own (nested logit, McFadden 1978).
+- Sometimes a traveller takes a random acceptable place, whatever its utility. This is called a lapse in psychometrics
+  (Wichmann and Hill 2001) and a trembling hand in game theory (Selten 1975). Without a lapse rate, a few such choices
+  make every preference look weak.
+- The decision to take anything may depend more or less strongly on the places shown. So the inclusive value, the log
+  of the summed odds, has its own weight (nested logit, McFadden 1978).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """``lapse``: the chance of a choice among all acceptable places alike; weights of the inclusive values."""
+    """``lapse``: probability of a random choice among acceptable places. The others weigh the inclusive values."""
 
     lapse: float = 0.0
     preference: float = 1.0
@@ -31,7 +31,7 @@ class Mixture:
 
     @property
     def usable(self) -> bool:
-        """Whether chances come of it."""
+        """Whether all three numbers are in their valid ranges."""
         return 0.0 <= self.lapse < 1.0 and 0.0 <= self.preference <= 10.0 and 0.0 <= self.acceptance <= 10.0
 
 
@@ -44,10 +44,10 @@ def probabilities(
     acceptance: NDArray[np.float64] | None = None,
     mixture: Mixture = PLAIN,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P(chosen) [..., k] of places with ``utilities`` [..., k], and [...] of choosing nothing; together they are 1.
+    """P(chosen) [..., k] of places with ``utilities`` [..., k], and [...] of choosing nothing; they sum to 1.
 
-    ``acceptance`` [..., k] is the part of the utilities that says what is out of the question. A utility of -inf
-    stands for no place.
+    ``acceptance`` [..., k] are the limit and budget terms of the utilities. A utility of -inf marks a position
+    without a place.
     """
     chances, inclusive = softmax(utilities)
     against = outside - mixture.preference * inclusive
@@ -60,7 +60,7 @@ def probabilities(
 
 
 def softmax(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Odds of e to ``values`` [..., k] as chances that add up to 1 (0 where all are -inf), and log of their sum."""
+    """The softmax of ``values`` [..., k] (0 where all are -inf), and their log-sum-exp [...]."""
     top = values.max(axis=-1, initial=-np.inf)
     level = np.where(np.isneginf(top), 0.0, top)
     weights = np.exp(values - level[..., None])
@@ -71,6 +71,6 @@ def softmax(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + e to the minus ``values``), without overflow."""
+    """1 / (1 + exp(-values)), without overflow."""
     small = np.exp(-np.abs(values))
     return np.where(values >= 0, 1.0, small) / (1.0 + small)

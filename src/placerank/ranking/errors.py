@@ -1,4 +1,4 @@
-"""What can go wrong in ranking, as sentences for people."""
+"""Errors of ranking. Their messages are sentences for users."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ class ModelError(ValueError):
     """A model or catalogue that cannot be used: damaged, of another version, or with values that are not finite."""
 
 
-class NotEnoughData(ValueError):  # says what is the matter; callers turn it into a reply, not a crash
-    """Too few shown lists, or too few different travellers, to learn anything from."""
+class NotEnoughData(ValueError):  # expected in normal use: callers put its message into their reply
+    """There are too few shown lists, or too few different travellers, to train on."""

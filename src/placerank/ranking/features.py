@@ -1,27 +1,28 @@
-"""Features of travellers and of places, the same code for learning and for serving.
+"""Features of travellers and of places. Training and serving use the same code.
 
-A utility is a sum of products of one traveller feature and one place feature (:data:`TERMS`), so a whole catalogue is
-scored by one inner product a place: what depends on the traveller alone is folded together once a request and what
-depends on the place alone once a catalogue (structural re-parameterisation, arXiv 2602.23105; the inner product is
-only as wide as there are different place features, however many terms there are: rank-aware decomposition,
-arXiv 2605.27450). One thing is not such a product and stands apart: whether a place costs more than the budget
-(:data:`BUDGET_TERMS`), which nobody pays and which no smooth curve says sharply enough.
+A utility is a sum of products of one traveller feature and one place feature (:data:`TERMS`), so scoring a catalogue
+takes one inner product per place. The part that depends on the traveller is computed once per request, the part that
+depends on the place once per catalogue (structural re-parameterisation, arXiv 2602.23105). The width of the inner
+product is the number of place features, not the number of terms (rank-aware decomposition, arXiv 2605.27450).
+:data:`BUDGET_TERMS` are not such products and are added separately. They apply if a place costs more than the budget:
+nobody pays more, and a smooth function of the price is not sharp enough to express this.
 
-All money is for one night: a place's price against the traveller's budget, whatever the nights and the party.
+Prices and budgets are per night, whatever the number of nights and the size of the party.
 
-The terms come in two parts. :data:`BASE_TERMS` are what little data can carry. :data:`RICH_TERMS` let ratings saturate,
-let wishes that are met together count for more than each alone, and bend the price; they need more data, and a model
-that leaves them at zero pays nothing for them when it serves.
+The terms have two parts. :data:`BASE_TERMS` can be fitted on little data. :data:`RICH_TERMS` need more data: they let
+ratings saturate, give extra utility to wishes that are met together, and add a squared log price. If a model leaves
+their weights at zero, they cost nothing when it serves.
 """
 
 from __future__ import annotations
 
 from itertools import combinations
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from placerank.domain import PLACE_FIELDS
+from placerank.domain import PLACE_FIELDS, WISHES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,27 +31,18 @@ if TYPE_CHECKING:
 
     from placerank.domain import Traveller
 
-#: Raised whenever a name, its meaning or an order below changes: a model of another version is refused.
+#: Increase it when a name, its meaning or an order below changes. Models of unknown versions are refused.
 FEATURE_VERSION: Final = 2
 
-#: What a traveller wishes, and what a place must have for it.
-WISHES: Final = (
-    ("pool", "has_pool"),
-    ("spa", "has_spa"),
-    ("pet_friendly", "animals"),
-    ("lake", "near_lake"),
-    ("mountain", "near_mountains"),
-    ("sport", "has_sport"),
-)
 RATINGS: Final = ("family_rating", "outdoor_rating", "food_rating", "leisure_rating", "service_rating", "user_score")
 
-#: Pairs of wishes, as numbers in ``WISHES``.
+#: Pairs of wishes, as indices into ``WISHES``.
 _PAIRS: Final = tuple(combinations(range(len(WISHES)), 2))
 
-#: Columns of :func:`traveller_features`. ``kids``: children come along; ``young`` and ``old``: share of the party
-#: of 18..29 and of 60 or more; ``wishes``: how many there are; the logarithms are natural ones.
-#: ``part:`` a wish over the square of how many there are, ``both:`` twice a pair of wishes over it: times what a place
-#: has they add up to the square of the share of wishes that is met.
+#: Columns of :func:`traveller_features`. ``kids``: 1 if children come along. ``young`` and ``old``: shares of the party
+#: aged 18..29 and 60 or more. ``wishes``: the number of wishes, W. Logarithms are natural. ``part:`` is wish / W^2,
+#: ``both:`` is 2 * wish * wish / W^2. Multiplied by what a place has and summed, they are the squared share of met
+#: wishes.
 TRAVELLER_FEATURES: Final = (
     "one",
     *(wish for wish, _ in WISHES),
@@ -64,7 +56,22 @@ TRAVELLER_FEATURES: Final = (
     *(f"part:{wish}" for wish, _ in WISHES),
     *(f"both:{WISHES[one][0]}+{WISHES[other][0]}" for one, other in _PAIRS),
 )
-#: Columns of :func:`place_features`. ``meals``: how many of three; ``family_poor``: a family rating below 1.
+#: Approximate mean of each column of :func:`traveller_features` over travellers of all kinds. It only decides by which
+#: columns a large catalogue is split into blocks. Answers do not depend on it.
+TYPICAL: Final = (
+    1.0,
+    *(0.4 for _ in WISHES),
+    2.3,
+    0.25,
+    0.3,
+    0.2,
+    6.0,
+    1.7,
+    0.8,
+    *(0.1 for _ in WISHES),
+    *(0.03 for _ in _PAIRS),
+)
+#: Columns of :func:`place_features`. ``meals``: number of meals, 0..3. ``family_poor``: 1 for a family rating below 1.
 PLACE_FEATURES: Final = (
     *RATINGS,
     *(has for _, has in WISHES),
@@ -80,7 +87,7 @@ PLACE_FEATURES: Final = (
 #: A column that every model has.
 LOG_PRICE: Final = PLACE_FEATURES.index("log_price")
 
-#: Products that little data can carry: (traveller feature, place feature).
+#: Products that can be fitted on little data: (traveller feature, place feature).
 BASE_TERMS: Final = (
     *(("one", rating) for rating in RATINGS),
     *WISHES,
@@ -105,11 +112,11 @@ RICH_TERMS: Final = (
     ("log_budget", "log_price"),
     ("log_budget", "user_score"),
 )
-#: The products that make a utility.
+#: All products whose sum is the utility, without the budget terms.
 TERMS: Final = (*BASE_TERMS, *RICH_TERMS)
-#: What is out of the question for a traveller rather than less liked, besides the budget.
+#: Terms that make a place unacceptable, not only less attractive. The budget terms do this too.
 LIMIT_TERMS: Final = (("kids", "family_poor"),)
-#: For a place that costs more than the budget: that it does, and log(price / budget).
+#: For a place over the budget: 1, and log(price / budget). For other places both are 0.
 BUDGET_TERMS: Final = ("over_budget", "log_over_budget")
 #: Traveller features that the utility of choosing nothing depends on.
 OUTSIDE_TERMS: Final = ("one", "log_budget", "log_nights", "wishes", "kids")
@@ -121,7 +128,7 @@ WEIGHT_NAMES: Final = (
     *(f"outside:{name}" for name in OUTSIDE_TERMS),
 )
 
-#: Terms of one kind, which mostly count alike: learning pulls each toward what they have in common.
+#: Groups of terms whose weights are usually similar. Training pulls each weight toward the common part of its group.
 POOLS: Final = (
     tuple(f"one*{rating}" for rating in RATINGS),
     tuple(f"{wish}*{has}" for wish, has in WISHES),
@@ -135,15 +142,17 @@ _POOR: Final = 1.0
 _PRICE: Final = PLACE_FIELDS.index("price")
 _RATING_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in RATINGS)
 _FLAG_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in (*(has for _, has in WISHES), "children"))
+#: Reads all wishes of a traveller in one call.
+_wishes_of = attrgetter(*(wish for wish, _ in WISHES))
 _FIRSTS: Final = [one for one, _ in _PAIRS]
 _SECONDS: Final = [other for _, other in _PAIRS]
-#: The three logarithms end what is known of a traveller at first hand.
+#: Index of the first of the three logarithms, which are the last columns of ``_facts``.
 _BUDGET: Final = TRAVELLER_FEATURES.index("log_budget")
 _MEAL_COLUMNS: Final = tuple(PLACE_FIELDS.index(name) for name in ("breakfast", "lunch", "dinner"))
 
 
 def log_money(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Natural logarithm of money in 0..1e308, kept within that of a cent and of a billion."""
+    """Natural logarithm of amounts of money in 0..1e308, which are first clipped to 0.01..1e9."""
     logs: NDArray[np.float64] = np.log(np.clip(amounts, *_MONEY))
     return logs
 
@@ -151,7 +160,7 @@ def log_money(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
 def place_features(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Features [N, len(PLACE_FEATURES)] of places given as [N, 17] in the order of ``domain.PLACE_FIELDS``.
 
-    Finite for all finite values: ratings are kept within 0..10. NaN stays NaN, for the caller to refuse.
+    Finite values give finite features: ratings are clipped to 0..10. NaN stays NaN, and the caller has to refuse it.
     """
     ratings = np.clip(values[:, _RATING_COLUMNS], *_RATING)
     meals = values[:, _MEAL_COLUMNS].sum(axis=1)
@@ -162,17 +171,17 @@ def place_features(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def prices(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Money for one night [N] of places given as [N, 17]."""
+    """Prices per night [N] of places given as [N, 17]."""
     return values[:, _PRICE]
 
 
 def budgets(travellers: Sequence[Traveller]) -> NDArray[np.float64]:
-    """Money for one night [B], never rounded."""
+    """Budgets per night [B], never rounded."""
     return np.array([traveller.budget for traveller in travellers], dtype=np.float64)
 
 
 def traveller_features(travellers: Sequence[Traveller]) -> NDArray[np.float64]:
-    """Features [B, len(TRAVELLER_FEATURES)] of travellers; finite for every valid one."""
+    """Features [B, len(TRAVELLER_FEATURES)] of travellers; finite for every valid traveller."""
     rows = np.array([_facts(traveller) for traveller in travellers], dtype=np.float64)
     rows = rows.reshape(len(travellers), _BUDGET + 3)
     rows[:, _BUDGET] = log_money(rows[:, _BUDGET])
@@ -183,14 +192,7 @@ def traveller_features(travellers: Sequence[Traveller]) -> NDArray[np.float64]:
 
 
 def _facts(traveller: Traveller) -> tuple[float, ...]:
-    wishes = (
-        traveller.pool,
-        traveller.spa,
-        traveller.pet_friendly,
-        traveller.lake,
-        traveller.mountain,
-        traveller.sport,
-    )
+    wishes = _wishes_of(traveller)
     ages = traveller.people_age
     party = len(ages) or 1
     young = sum(1 for age in ages if 18 <= age < 30) / party

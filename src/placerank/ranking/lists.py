@@ -1,4 +1,4 @@
-"""Shown lists: what was shown to whom and what was taken, and what a model's weights make of it."""
+"""Shown lists: travellers, the places shown to them and their choices; utilities and probabilities of these lists."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ShownLists:
     """L lists that travellers answered; list ``l`` is rows ``offsets[l]:offsets[l + 1]`` of ``places``.
 
     ``places`` is float64 [M, 17] in the order of ``domain.PLACE_FIELDS``; ``offsets`` int64 [L + 1]; ``chosen``
-    int64 [L] is the position in the list, -1 for none of it; ``identities`` say which lists are the same traveller's.
+    int64 [L] is the position in the list, -1 for none; lists of one traveller have the same entry in ``identities``.
     """
 
     travellers: Sequence[Traveller]
@@ -59,13 +59,13 @@ class ShownLists:
     chosen: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """Raises ValueError when the parts do not fit each other."""
+        """Raises ValueError when the shapes do not match or a choice is not in its list."""
         lists = len(self.travellers)
         if not len(self.identities) == len(self.chosen) == len(self.offsets) - 1 == lists:
-            raise ValueError(f"{lists} lists need as many identities and choices, and one offset more.")
+            raise ValueError(f"{lists} lists need as many identities, as many choices, and one more offset.")
         if self.places.shape != (int(self.offsets[-1]), len(PLACE_FIELDS)) or self.offsets[0] != 0:
             raise ValueError(
-                f"The rows shown must be [{int(self.offsets[-1])}, {len(PLACE_FIELDS)}], as the offsets say."
+                f"The rows shown must be [{int(self.offsets[-1])}, {len(PLACE_FIELDS)}], and the first offset 0."
             )
         lengths = np.diff(self.offsets)
         if (lengths < 0).any() or (self.chosen < -1).any() or (self.chosen >= lengths).any():
@@ -75,7 +75,7 @@ class ShownLists:
         return len(self.chosen)
 
     def subset(self, which: NDArray[np.int64]) -> ShownLists:
-        """The lists with these numbers, in this order."""
+        """The lists with these indices, in this order."""
         lengths = np.diff(self.offsets)[which]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[which] - offsets[:-1], lengths)
@@ -90,11 +90,11 @@ class ShownLists:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """L lists as arrays of J places, J as many as the longest has; ``present`` [L, J] says where there is one.
+    """L lists, padded to the length J of the longest; ``present`` [L, J] is true where there is a place.
 
-    ``facts`` [L, T] are features of travellers, ``features`` [L, J, P] of places, ``over`` [L, J, 2] of places over
-    the budget (that they are, and log(price / budget)), all zero where there is no place; ``chosen`` [L] is -1 for
-    none.
+    ``facts`` [L, T] are features of travellers, ``features`` [L, J, P] of places. ``over`` [L, J, 2] are 1 and
+    log(price / budget) for places over the budget, otherwise 0. ``features`` and ``over`` are 0 in the padding.
+    ``chosen`` [L] is -1 for none.
     """
 
     facts: NDArray[np.float64]
@@ -105,20 +105,20 @@ class Block:
 
     @property
     def terms(self) -> int:
-        """How many of ``features.TERMS`` can be told."""
+        """How many of ``features.TERMS`` this block has the features for."""
         return len(TERMS) if self.features.shape[2] == len(PLACE_FEATURES) else len(BASE_TERMS)
 
     def narrow(self) -> Block:
-        """The same without what only ``features.RICH_TERMS`` need."""
+        """The same lists without the features that only ``features.RICH_TERMS`` need."""
         facts, features = self.facts[:, :_BASE_FACTS], self.features[:, :, :_BASE_FEATURES]
         return Block(facts.copy(), features.copy(), self.over, self.present, self.chosen)
 
     def utilities(
         self, weights: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Utilities [L, J], the part of them that says what is out of the question, and of choosing nothing, [L].
+        """Utilities [L, J], their limit and budget terms [L, J], and the utilities of choosing nothing [L].
 
-        Both are -inf where there is no place; ``weights`` as in ``features.WEIGHT_NAMES``.
+        The first two are -inf in the padding. ``weights`` are in the order of ``features.WEIGHT_NAMES``.
         """
         matrix = np.zeros((self.facts.shape[1], self.features.shape[2]))
         matrix[TERM_ROWS[: self.terms], TERM_COLUMNS[: self.terms]] = weights[: self.terms]
@@ -132,7 +132,7 @@ class Block:
 
 
 class Prepared:
-    """The features of many lists, of which :class:`Block` are made a few thousand at a time.
+    """The features of many lists, from which a :class:`Block` is made for a few thousand lists at a time.
 
     Raises ModelError when a value is not finite.
     """
@@ -166,7 +166,7 @@ class Prepared:
 
 
 def choice_probabilities(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P(chosen | its list and choosing nothing) of every row [M], and of nothing [L]."""
+    """P(chosen) of every row [M] among its list and choosing nothing, and P(nothing) of every list [L]."""
     prepared = Prepared(lists)
     rows, nothing = [np.empty(0)], [np.empty(0)]
     for start, stop in chunks(len(lists)):
@@ -179,7 +179,7 @@ def choice_probabilities(model: Model, lists: ShownLists) -> tuple[NDArray[np.fl
 
 
 def list_utilities(model: Model, lists: ShownLists) -> NDArray[np.float64]:
-    """The utility of every row [M]: what the order goes by."""
+    """The utility of every row [M], by which places are ordered."""
     prepared = Prepared(lists)
     rows = [np.empty(0)]
     for start, stop in chunks(len(lists)):
@@ -189,5 +189,5 @@ def list_utilities(model: Model, lists: ShownLists) -> NDArray[np.float64]:
 
 
 def chunks(lists: int, size: int = 4096) -> list[tuple[int, int]]:
-    """Spans of at most ``size`` lists, so that memory does not grow with how many there are."""
+    """Spans of at most ``size`` lists, so that memory does not grow with the number of lists."""
     return [(start, min(start + size, lists)) for start in range(0, lists, size)]

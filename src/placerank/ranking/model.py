@@ -1,8 +1,8 @@
 """A choice model with an outside option.
 
-The traveller takes the place of greatest utility plus noise, or nothing, which has a utility too (McFadden 1974,
-"Conditional logit analysis of qualitative choice behavior"). Weights are kept for features as they are: whatever
-scaling learning used is folded into them.
+The traveller takes the option with the greatest utility plus noise: one of the places, or nothing (McFadden 1974,
+"Conditional logit analysis of qualitative choice behavior"). The weights apply to unscaled features: the scaling that
+training uses is folded into them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from placerank.ranking.features import (
     PLACE_FEATURES,
     TERMS,
     TRAVELLER_FEATURES,
+    TYPICAL,
     WEIGHT_NAMES,
     log_money,
     place_features,
@@ -46,7 +47,7 @@ __all__ = ["GREATEST_WEIGHT", "Kind", "Mixture", "Model", "Tastes", "probabiliti
 
 Kind = Literal["prior", "logit", "lapse", "rich"]
 
-#: Features are at most about 50, so that utilities of weights up to here are finite in float32, far from its end.
+#: A product of two features is below 1000, so utilities with weights up to this bound are far below float32's maximum.
 GREATEST_WEIGHT: Final = 1e6
 _TERM_ROWS: Final = np.array([TRAVELLER_FEATURES.index(name) for name, _ in TERMS])
 _TERM_COLUMNS: Final = np.array([PLACE_FEATURES.index(name) for _, name in TERMS])
@@ -55,7 +56,7 @@ _BUDGET: Final = len(TERMS)
 _LIMITS: Final = [TERMS.index(term) for term in LIMIT_TERMS]
 _LIMIT_ROWS: Final = [TRAVELLER_FEATURES.index(name) for name, _ in LIMIT_TERMS]
 _LIMIT_COLUMNS: Final = [PLACE_FEATURES.index(name) for _, name in LIMIT_TERMS]
-#: Every model has these rows and columns, whatever its weights.
+#: Every model uses these rows and columns, even where their weights are zero.
 _BASE_ROWS: Final = {TRAVELLER_FEATURES.index(name) for name, _ in BASE_TERMS} | {
     TRAVELLER_FEATURES.index(name) for name in OUTSIDE_TERMS
 }
@@ -65,12 +66,12 @@ _OUTSIDE: Final = len(TERMS) + len(BUDGET_TERMS)
 
 @dataclass(frozen=True, eq=False)
 class Tastes:
-    """What a model makes of travellers, all float64: the traveller's side of every utility.
+    """The part of the utilities that depends on the travellers, all float64.
 
-    ``places`` [B, D] weighs the D place features that the model uses (``Model.columns``), ``outside`` [B] is the
-    utility of nothing; a place over ``budgets`` [B] gets ``over`` [B] + ``over_slope`` * log price on top. ``limits``
-    [B, limits] weighs what is out of the question. ``over_budget`` is what it means alone to be over the budget, by
-    next to nothing.
+    ``places`` [B, D] are weights of the D place features that the model uses (``Model.columns``). ``outside`` [B] is
+    the utility of choosing nothing. A place over ``budgets`` [B] gets ``over`` [B] + ``over_slope`` * log price in
+    addition. ``limits`` [B, limits] are weights of the place features of ``LIMIT_TERMS``. ``over_budget`` is what a
+    place just over the budget gets in addition.
     """
 
     places: NDArray[np.float64]
@@ -84,7 +85,7 @@ class Tastes:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Immutable weights, one for each of ``features.WEIGHT_NAMES``, and what is known of how they came about.
+    """Immutable weights, one for each of ``features.WEIGHT_NAMES``, and facts about their training.
 
     Raises ModelError when a weight is missing, not finite, or beyond ±1e6.
     """
@@ -94,7 +95,7 @@ class Model:
     metrics: Mapping[str, float] = field(default_factory=dict)
     normaliser: Mapping[str, float] = field(default_factory=dict)
     mixture: Mixture = PLAIN
-    #: The lists that it learned from: how many, of how many travellers, from when to when, their digest.
+    #: Facts about the lists that it was trained on: their number, number of travellers, period and digest.
     data: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,11 +113,11 @@ class Model:
         object.__setattr__(self, "data", MappingProxyType(dict(self.data)))
 
     def tastes(self, travellers: Sequence[Traveller]) -> Tastes:
-        """The travellers' side of the utilities; a traveller's is the same bits in whatever batch it comes."""
+        """The travellers' part of the utilities; each traveller's is bit-identical in every batch."""
         facts = traveller_features(travellers)
         slope = float(self.weights[_BUDGET + 1])
         budgets = budgets_of(travellers)
-        # Sums along a running axis add in a fixed order, a matrix product does not.
+        # ``accumulate`` adds in a fixed order. A matrix product does not.
         return Tastes(
             places=np.add.accumulate(facts.T[self._rows, :, None] * self._folded[:, None, :])[-1],
             outside=np.add.accumulate(facts.T[_OUTSIDE_ROWS] * self.weights[_OUTSIDE:, None])[-1],
@@ -130,7 +131,7 @@ class Model:
     def acceptance(
         self, tastes: Tastes, owners: NDArray[np.intp], features: NDArray[np.float64], over: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """The part of the utilities [M] that says what is out of the question, of places with ``features`` [M, ≥D]."""
+        """The limit and budget terms of the utilities [M], of places with ``features`` [M, ≥D]."""
         penalty = tastes.over[owners] + tastes.over_slope * features[:, LOG_PRICE]
         limited: NDArray[np.float64] = (tastes.limits[owners] * features[:, _LIMIT_COLUMNS]).sum(axis=1)
         return limited + np.where(over, penalty, 0.0)
@@ -138,9 +139,9 @@ class Model:
     def utilities(
         self, travellers: Sequence[Traveller], values: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Utilities [B, N] of places given as [N, 17], and [B] of choosing nothing: the plain float64 form.
+        """Utilities [B, N] of places given as [N, 17], and [B] of choosing nothing, computed plainly in float64.
 
-        The scorer's order is that of these numbers exactly. Raises ModelError when one of them is not finite.
+        The scorer's order is exactly the order of these numbers. Raises ModelError when one of them is not finite.
         """
         tastes = self.tastes(travellers)
         features = place_features(values)[:, self.columns]
@@ -151,7 +152,7 @@ class Model:
         penalty = tastes.over[:, None] + tastes.over_slope * log_price
         sums += np.where(prices(values) > tastes.budgets[:, None], penalty, 0.0)
         if not (np.isfinite(sums).all() and np.isfinite(tastes.outside).all()):
-            raise ModelError("A utility is not a finite number: the places or the travellers hold values that are not.")
+            raise ModelError("A utility is not a finite number: a place or a traveller holds a value that is not.")
         return sums, tastes.outside
 
     def to_artifact(self) -> bytes:
@@ -178,13 +179,20 @@ class Model:
 
     @property
     def cost(self) -> int:
-        """Products that a traveller costs for each place of the catalogue."""
+        """Number of products for each pair of a traveller and a place."""
         return len(self.columns)
 
     @cached_property
     def columns(self) -> NDArray[np.intp]:
-        """Numbers of the place features that the model uses; those of ``BASE_TERMS`` come first."""
+        """Indices of the place features that the model uses; those of ``BASE_TERMS`` come first."""
         return _used(self._by_side, 0, _BASE_COLUMNS)
+
+    @cached_property
+    def column_weights(self) -> NDArray[np.float64]:
+        """The weight of each of ``columns`` for a typical traveller, [D]. Answers do not depend on it."""
+        weights: NDArray[np.float64] = np.abs(np.array(TYPICAL)[self._rows] @ self._folded)
+        weights[LOG_PRICE] += abs(self.weights[_BUDGET + 1])
+        return weights
 
     @cached_property
     def _rows(self) -> NDArray[np.intp]:

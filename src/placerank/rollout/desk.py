@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from placerank.db.models import WHOLE, shares_after
+from placerank.db.shares import WHOLE, present_shares, set_share, write_shares
 from placerank.domain import first_task_id
 from placerank.rollout.canary import Expected, Traffic, Verdict
 
@@ -64,7 +64,7 @@ class CanaryDesk:
 
     async def step_up(self, share: int, verdict: Verdict) -> None:
         """Give it more of the travellers; with all of them it has arrived."""
-        await self._set_share(self.canary.model_id, share)
+        await self._transaction.follow(set_share(self.canary.model_id, share))
         params = {"id": self.canary.id, "share": share, "figures": json.dumps(verdict.figures)}
         await self._transaction.fetch("step_canary", params)
         if share == WHOLE:
@@ -72,9 +72,10 @@ class CanaryDesk:
 
     async def roll_back(self, verdict: Verdict) -> None:
         """Give its travellers back to the champion."""
-        present = self.canary.present
-        champion = await self._share_of(self.canary.champion_id)
-        await self._set_share(self.canary.champion_id, champion + present)
+        canary = self.canary
+        present = await self._transaction.follow(present_shares())
+        changes = {canary.champion_id: present[canary.champion_id] + canary.present, canary.model_id: 0}
+        await self._transaction.follow(write_shares(changes))
         await self.end("rolled_back", verdict)
 
     async def note(self, verdict: Verdict) -> None:
@@ -86,21 +87,6 @@ class CanaryDesk:
         """End it without a change of shares."""
         params = {"status": status, "reason": verdict.reason, "figures": json.dumps(verdict.figures)}
         await self._transaction.fetch("end_canary", params)
-
-    async def _share_of(self, model_id: int) -> int:
-        rows = await self._transaction.fetch("shares")
-        return next(int(row["use_percentage"]) for row in rows if row["id"] == model_id)
-
-    async def _set_share(self, model_id: int, share: int) -> None:
-        present = {row["id"]: row["use_percentage"] for row in await self._transaction.fetch("shares")}
-        if model_id == self.canary.champion_id:
-            # The canary gives way, and nobody else.
-            changes = {model_id: share, self.canary.model_id: 0}
-        else:
-            changes = shares_after(present, model_id, share)
-        for changed_id, changed in changes.items():
-            await self._transaction.fetch("set_share", {"id": changed_id, "share": changed})
-        await self._transaction.fetch("bump_models")
 
 
 async def _canary(transaction: AsyncTransaction, row: dict[str, Any]) -> RunningCanary:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from placerank.db.models import WHOLE
+from placerank.db.shares import WHOLE
 from placerank.errors import DatabaseUnavailable
 from placerank.rollout.canary import Action, Rules, Verdict, judge
 from placerank.telemetry.metrics import CANARIES

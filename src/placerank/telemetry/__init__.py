@@ -1,4 +1,7 @@
-"""Logs, metrics and traces: what a process lets others see of it. Set up once by each process."""
+"""Metrics, log lines and traces of a process.
+
+Imports errors.
+"""
 
 from __future__ import annotations
 

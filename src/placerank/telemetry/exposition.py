@@ -1,4 +1,4 @@
-"""Where Prometheus reads a process's metrics."""
+"""Serves a process's metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from placerank.errors import ConfigurationError
 
 
 def serve_metrics(port: int) -> None:
-    """Serve this process's metrics in the Prometheus text format on ``port``, on a thread of their own; 0 is off."""
+    """Serve this process's metrics in the Prometheus text format on ``port``, from a thread; 0 turns it off."""
     if not port:
         return
     from prometheus_client import start_http_server
@@ -15,5 +15,5 @@ def serve_metrics(port: int) -> None:
         start_http_server(port)
     except OSError as error:
         raise ConfigurationError(
-            f"PLACERANK_TELEMETRY__METRICS_PORT is wrong: port {port} is taken: {error}."
+            f"PLACERANK_TELEMETRY__METRICS_PORT is wrong: cannot listen on port {port}: {error}."
         ) from None

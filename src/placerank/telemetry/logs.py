@@ -1,7 +1,7 @@
-"""Log lines: readable in a terminal, one JSON object each where machines read them.
+"""Log lines: text in a terminal, else one JSON object for each line.
 
-A line about a request names it: request id, task id, trace id and model version, as far as they are known. Secrets of
-the configuration and rows that the database quotes in its errors never get into a line.
+A line about a request has its request id, task id, trace id and model version, as far as they are known. Secrets of
+the configuration, and rows that the database quotes in its errors, are removed from every line.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 Format = Literal["auto", "text", "json"]
 
-#: What a line may say of the request that it is about.
+#: Fields that identify the request that a line is about.
 FIELDS: Final = ("request_id", "task_id", "trace_id", "model_version")
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(message)s"
-#: Libraries that tell of every connection attempt; what matters of it our own modules say.
+#: Libraries that log every connection attempt. Our own modules log what matters.
 _CHATTY: Final = ("alembic", "aiormq", "aio_pika", "psycopg.pool", "celery", "kombu", "amqp", "uvicorn.error")
-#: A shorter one is a word that lines are full of.
+#: A shorter secret can be a common word. Hiding it would make many lines unreadable.
 _SHORTEST_SECRET: Final = 6
-#: Behind these words PostgreSQL quotes rows: a traveller's name, for example.
+#: After these words PostgreSQL quotes rows. They can hold a traveller's name, for example.
 _QUOTED_ROWS: Final = re.compile(r"\n?\b(?:DETAIL|CONTEXT|LINE \d+):[^\n]*(?:\n +\^)?")
 
 _about: ContextVar[dict[str, str] | None] = ContextVar("about", default=None)
 
 
 def set_up_logging(level: str, style: Format = "auto", *, process: str = "", secrets: Iterable[str] = ()) -> None:
-    """Log to standard error, from ``level`` up; libraries from WARNING up. ``auto`` is JSON without a terminal."""
+    """Log to standard error from ``level`` up, libraries from WARNING up; ``auto``: text in a terminal, else JSON."""
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler()
     hidden = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
@@ -42,10 +42,10 @@ def set_up_logging(level: str, style: Format = "auto", *, process: str = "", sec
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
-    # Their warnings repeat, at every attempt, what the publisher says once.
+    # They warn at every attempt. Our own modules log the same once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    # It misses a host name in memory://.
+    # It warns that memory:// has no host name.
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)
 
 
@@ -56,7 +56,7 @@ def about(
     traceparent: str | None = None,
     model_version: str | None = None,
 ) -> dict[str, str]:
-    """What a line is about, as a logger's ``extra``; of a W3C ``traceparent`` the trace id is taken."""
+    """The ``extra`` for a log line about this request; the trace id is read from the W3C ``traceparent``."""
     found = {
         "request_id": request_id,
         "task_id": None if task_id is None else str(task_id),
@@ -67,19 +67,19 @@ def about(
 
 
 def begin(fields: dict[str, str]) -> None:
-    """Every line of this context is about these from now on: of a request, each of which has a context of its own."""
+    """Add ``fields`` to every later line of this context; each request has its own context."""
     _about.set(fields)
 
 
 def note(name: str, value: str) -> None:
-    """Add what has become known of the request in hand."""
+    """Add a field to the later lines about the current request."""
     fields = _about.get()
     if fields is not None:
         fields[name] = value
 
 
 def present(name: str) -> str | None:
-    """What is known of the request in hand."""
+    """A field of the current request, if it is known."""
     fields = _about.get()
     return None if fields is None else fields.get(name)
 
@@ -101,10 +101,10 @@ class _Discreet(logging.Formatter):
 
 
 class TextFormatter(_Discreet):
-    """For a terminal: the sentence, and in brackets what it is about."""
+    """For a terminal: the message, then the request's fields in brackets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback below it where there is one."""
+        """One line, followed by the traceback if there is one."""
         line, *trace = super().format(record).split("\n", 1)
         fields = self._fields(record)
         named = f"{line} [{' '.join(f'{name}={value}' for name, value in fields.items())}]" if fields else line
@@ -112,14 +112,14 @@ class TextFormatter(_Discreet):
 
 
 class JsonFormatter(_Discreet):
-    """For machines: one JSON object a line."""
+    """For machines: one JSON object for each line."""
 
     def __init__(self, process: str, secrets: Iterable[str]) -> None:
         super().__init__(secrets)
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever the message and the traceback hold."""
+        """One line, even if the message or the traceback has line breaks."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

@@ -1,4 +1,4 @@
-"""The use of connection pools, read when Prometheus asks: nothing is counted while requests run."""
+"""Metrics of connection pools. They are read when Prometheus scrapes, so requests have no cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Pool(Protocol):
 
 
 def watch_pool(name: str, pool: _Pool) -> Callable[[], None]:
-    """Show a psycopg pool under its name; returns what ends that."""
+    """Export the metrics of a psycopg pool; returns a function that removes them."""
 
     def read(figure: Callable[[dict[str, int]], int]) -> Callable[[], float]:
         return lambda: float(figure(pool.get_stats()))

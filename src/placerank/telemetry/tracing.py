@@ -1,8 +1,8 @@
-"""Traces, sent over OTLP/HTTP. Off unless ``OTEL_*`` asks for them: then nothing of OpenTelemetry is loaded.
+"""Traces, sent over OTLP/HTTP. Off unless ``OTEL_*`` variables ask for them; while off, OpenTelemetry is not loaded.
 
-Contexts travel as W3C ``traceparent``: with the row, so that the relay knows them too, and in the message's headers.
-What many requests share (a statement, a batch) becomes a span in the trace of each, linked to the others. A trace that
-was not sampled at its beginning is not sampled later on.
+The trace context is passed on as W3C ``traceparent``: in the row, so that the relay has it too, and in the message's
+headers. Work that many requests share (a statement, a batch) becomes a span in each request's trace, linked to the
+others. A trace that is not sampled at its start is not sampled later.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A context that others can go on with (W3C Trace Context): version 255 and ids of zeroes are none.
+#: A valid context (W3C Trace Context). Version 255 and ids of only zeroes are invalid.
 TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-#: What is left to send when a process ends may take so long, and is dropped then.
+#: When a process ends, its last spans are sent for at most this long. After that they are dropped.
 _LAST_WORDS_S: Final = 2.0
 _SAMPLED: Final = 0x01
-#: As many as the SDK keeps; more would be made to be thrown away.
+#: The SDK keeps this many. More would be created only to be dropped.
 _MOST_LINKS: Final = 128
 
-#: None while tracing is off: the one thing that is asked on the way of a request.
+#: None while tracing is off. Requests check only this.
 tracer: Tracer | None = None
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Whether the environment asks for traces, as OpenTelemetry's variables are specified."""
+    """Whether the environment asks for traces, with the variables that OpenTelemetry specifies."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporters = environment.get("OTEL_TRACES_EXPORTER", "").lower().replace(" ", "")
@@ -47,7 +47,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def set_up(process: str, environment: Mapping[str, str], version: str) -> None:
-    """Send this process's spans from now on, if the environment wants that; sampler and limits are its too."""
+    """Start sending spans if the environment asks for them; it also sets the sampler and the limits."""
     global tracer
     if not wanted(environment):
         return
@@ -56,12 +56,13 @@ def set_up(process: str, environment: Mapping[str, str], version: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # A collector that is away would be told of at every attempt.
+    # If the collector is unreachable, OpenTelemetry logs every attempt.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": f"placerank-{process}"}
     resource = Resource.create({**named, "service.version": version})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    # A queue of bounded length and a thread of its own: a collector that is away costs spans, and nothing else.
+    # The processor has a bounded queue and its own thread. If the collector is unreachable, spans are dropped.
+    # Requests are not affected.
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _send_the_last_at_exit(provider.shutdown)
     tracer = provider.get_tracer("placerank", version)
@@ -69,7 +70,7 @@ def set_up(process: str, environment: Mapping[str, str], version: str) -> None:
 
 
 def _send_the_last_at_exit(send: Callable[[], None]) -> None:
-    # The thread is there from the start: at exit none can be begun any more.
+    # The thread is started now, because at exit no thread can be started.
     exiting = threading.Event()
 
     def last_words() -> None:
@@ -87,12 +88,12 @@ def _send_the_last_at_exit(send: Callable[[], None]) -> None:
 
 
 def now_ns() -> int:
-    """When something begins that will be a span; 0 while there are none."""
+    """The start of a later span, in nanoseconds since the epoch; 0 while tracing is off."""
     return 0 if tracer is None else time.time_ns()
 
 
 def traceparent_of(span: Span) -> str:
-    """The context of a span as others are told it."""
+    """The context of a span as W3C ``traceparent``."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
@@ -106,7 +107,7 @@ def begin(
     began_ns: int | None = None,
     links: Sequence[Link] = (),
 ) -> Span:
-    """A span below ``traceparent``; ``kind`` is server, producer, consumer, client or internal. Only with a tracer."""
+    """Start a child of ``traceparent``; ``kind`` is server, producer, consumer, client or internal. Needs a tracer."""
     from opentelemetry.trace import SpanKind
 
     assert tracer is not None
@@ -114,7 +115,7 @@ def begin(
 
 
 def end(span: Span, *, error: str | None = None, ended_ns: int | None = None) -> None:
-    """End a span, as failed where there is an error."""
+    """End a span; with ``error`` it is marked as failed."""
     if error is not None:
         from opentelemetry.trace import StatusCode
 
@@ -129,7 +130,7 @@ def sampled(traceparent: str | None) -> bool:
 
 @dataclass(slots=True)
 class Phase:
-    """Something that took time: what it is called, when it began and ended in nanoseconds since the epoch."""
+    """A part of shared work; it began and ended at these nanoseconds since the epoch."""
 
     name: str
     kind: str
@@ -140,7 +141,7 @@ class Phase:
 def shared(
     name: str, kind: str, traceparents: Iterable[str | None], began_ns: int, phases: Sequence[Phase] = (), **about: Any
 ) -> None:
-    """Work that several requests shared and that ends now: a span in the trace of each, linked to the others."""
+    """Record work that several requests share and that ends now: a linked span in the trace of each request."""
     if tracer is None:
         return
     parents = [one for one in traceparents if sampled(one)]

@@ -1,0 +1,4 @@
+"""The HTML pages, as files.
+
+Imports nothing.
+"""

@@ -1,1 +1,4 @@
-"""The processes that do the work: inference in micro-batches, and training."""
+"""The worker processes: Celery tasks, inference in micro-batches, and training.
+
+Imports runtime, rollout, queue, db, cache, ranking, telemetry, domain.
+"""

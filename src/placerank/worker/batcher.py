@@ -1,8 +1,8 @@
-"""Micro-batching: single calls on many threads become batches on one.
+"""Micro-batching: single calls on many threads become batches on one thread.
 
-The first item opens a batch and what waits already comes along; nothing waits for more to arrive. Under load the
-next batch gathers while this one runs, so that batches grow with the load and a lone call loses nothing. (Compare
-Crankshaw et al., "Clipper", NSDI 2017, section 4.3, which adds a delay.)
+A batch takes the first item and all others that are already queued; it never waits for more. Under load, items queue up
+while a batch runs, so batches grow with the load, and a single call is not delayed. (Compare Crankshaw et al.,
+"Clipper", NSDI 2017, section 4.3, which adds a delay.)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MicroBatcher(Generic[T, R]):
         on_start: Callable[[], None] = lambda: None,
         name: str = "batcher",
     ) -> None:
-        """``run`` answers in the order of its items; ``on_start`` is called on the thread before the first batch."""
+        """``run`` returns results in the order of its items; the thread calls ``on_start`` before the first batch."""
         self._run = run
         self._most = most
         self._on_start = on_start
@@ -56,7 +56,7 @@ class MicroBatcher(Generic[T, R]):
         self._thread.start()
 
     def stop(self, timeout_s: float = 10) -> None:
-        """Finish what was submitted and end the thread."""
+        """Finish the submitted items and end the thread."""
         self._calls.put(None)
         self._thread.join(timeout_s)
 
@@ -68,13 +68,13 @@ class MicroBatcher(Generic[T, R]):
 
     @property
     def idle_s(self) -> float:
-        """Seconds since a batch last started or ended, or nothing was waiting; a hung batch lets it grow."""
+        """Seconds since a batch last started or ended, or the queue was last empty; it grows while a batch hangs."""
         if self._open_calls == 0 and self._calls.empty():
             self.moved()
         return time.monotonic() - self._moved_at
 
     def moved(self) -> None:
-        """Note progress; what waits for an outage to pass calls this too."""
+        """Record progress; a batch that waits for the end of an outage calls this too."""
         self._moved_at = time.monotonic()
 
     def _loop(self) -> None:
@@ -95,7 +95,7 @@ class MicroBatcher(Generic[T, R]):
         while True:
             if call is None:
                 return batch, loners, True
-            # From here on a caller can no longer cancel; one that has done so is left out.
+            # After this call the caller can no longer cancel. A call that is already cancelled is skipped.
             if call.future.set_running_or_notify_cancel():
                 (loners if call.alone else batch).append(call)
             if len(batch) + len(loners) >= self._most:
@@ -110,7 +110,7 @@ class MicroBatcher(Generic[T, R]):
         self.moved()
         try:
             done = list(zip(calls, self._run([call.item for call in calls]), strict=True))
-        except Exception as error:  # noqa: BLE001 - it belongs to the callers
+        except Exception as error:  # noqa: BLE001 - it is passed to the callers
             self._isolate(calls, error)
         else:
             for call, result in done:

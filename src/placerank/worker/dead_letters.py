@@ -1,4 +1,4 @@
-"""Where tasks end that keep failing: their message, kept for people to look at."""
+"""Dead letters: messages of tasks that failed, kept for operators to inspect."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class DeadLetters:
-    """Publishes to the dead-letter exchange, confirmed."""
+    """Publishes to the dead-letter exchange, with publisher confirms."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._exchange = Exchange(topology.DEAD_LETTER_EXCHANGE, type="topic", durable=True, passive=False)
 
     def publish(self, task: TaskMessage, reason: str) -> None:
-        """Keep this task's message; returns once the broker has it. Raises kombu's errors while there is none."""
+        """Publish this task's message; returns once the broker has it. Raises kombu's errors if none is reachable."""
         headers: dict[str, Any] = {**task.headers(), "x-placerank-reason": reason}
         with self._app.producer_or_acquire() as producer:
             producer.publish(

@@ -1,6 +1,6 @@
 """``python -m placerank.worker.liveness FILE``: exits with 1 when the heartbeat file is too old.
 
-Run every few seconds by the kubelet, so that it imports next to nothing.
+The kubelet runs it every few seconds, so it imports almost nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-#: Several beats may be missed on a machine that is busy.
+#: On a busy machine several heartbeats may be missed.
 OLDEST_S = 30.0
 
 
 def main(arguments: list[str]) -> int:
-    """0 while the file is young enough, else 1 and a sentence."""
+    """Return 0 if the file is young enough, 1 with a message if not, and 2 for wrong arguments."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m placerank.worker.liveness FILE\n")
         return 2

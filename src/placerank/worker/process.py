@@ -1,4 +1,4 @@
-"""A worker, put together: what it works with, its Celery app, and its way in and out."""
+"""Builds a worker and its Celery app, and runs it in a process or in a thread."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from placerank.queue import topology
 from placerank.queue.celery_app import make_app
 from placerank.telemetry.metrics import TASKS_HELD
 from placerank.worker.batcher import MicroBatcher
-from placerank.worker.consumer import Beat, Waker
+from placerank.worker.consumer import Beat
 from placerank.worker.dead_letters import DeadLetters
+from placerank.worker.first_model import ensure_first_model
 from placerank.worker.heartbeat import Heartbeat
-from placerank.worker.inference.batch import Delivery, InferenceBatch
+from placerank.worker.inference.batch import InferenceBatch
 from placerank.worker.inference.catalogue_rows import catalogue_table
 from placerank.worker.inference.exploration import Explorer
-from placerank.worker.inference.serving import Serving, ensure_first_model
+from placerank.worker.inference.serving import Serving
 from placerank.worker.tasks import add_inference_task, add_training_task
 from placerank.worker.training.run import TrainingRun
 
@@ -41,17 +42,18 @@ if TYPE_CHECKING:
 
     from placerank.queue.topology import WorkQueue
     from placerank.runtime import WorkerRuntime
+    from placerank.worker.deliveries import Delivery
 
 log = logging.getLogger(__name__)
 
 _CONSUMER = "placerank.worker.consumer:Consumer"
-#: An in-memory broker has no events: Celery looks for messages this often. A training can wait a little.
+#: An in-memory broker sends no events, so Celery polls it at these intervals. A training can wait a little.
 _POLLING_S = {topology.INFERENCE: 0.005, topology.TRAINING: 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does, apart from Celery: how to begin, how to give up waiting, how to end."""
+    """A worker's app and queue, and how to start it, to interrupt its waiting and to stop it."""
 
     app: Celery
     queue: WorkQueue
@@ -75,7 +77,7 @@ def inference_work(runtime: WorkerRuntime) -> Work:
     batcher: MicroBatcher[Delivery, None] = MicroBatcher(
         batch.run,
         most=options.batch_size,
-        # The setting holds for the calling thread only: without it here OpenMP's idle threads spin.
+        # The setting applies to the calling thread only. Without it on this thread, OpenMP's idle threads spin.
         on_start=lambda: torch.set_num_threads(options.torch_threads),
     )
     app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: batcher.idle_s)
@@ -110,7 +112,7 @@ def training_work(runtime: WorkerRuntime) -> Work:
         answer_size=options.answer_size,
         first_share=options.canary.shares[0],
     )
-    # A training reports its own progress under a lease: the heartbeat is the consumer's alone.
+    # A training reports its own progress with its lease, so the heartbeat only covers the consumer.
     app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: 0.0)
     app.conf.worker_prefetch_multiplier = 1
     add_training_task(app, training, DeadLetters(app))
@@ -118,16 +120,16 @@ def training_work(runtime: WorkerRuntime) -> Work:
 
 
 def run(work: Work) -> int:
-    """Work until SIGTERM or Ctrl-C; finishes what runs, hands the rest back, returns the exit code."""
-    # Running as root is dangerous with pickle, which nothing here accepts.
+    """Work until SIGTERM or Ctrl-C; finishes running tasks, returns the others to the queue, returns the exit code."""
+    # Celery warns about running as root because of pickle, which nothing here accepts.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    # It announces another default for a setting that is set.
+    # Celery announces a new default of a setting that is set explicitly here.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_shutting_down.connect(lambda **_: work.interrupt(), weak=False)
     work.start()
     worker = work.app.Worker(**_worker_options(work), quiet=True)
-    # What was loaded stays: the collector need not look at it again.
+    # Loaded objects stay until the end, so the garbage collector need not scan them again.
     gc.collect()
     gc.freeze()
     worker.start()
@@ -148,11 +150,11 @@ class WorkerThread:
         self._thread = threading.Thread(target=self._run, name=f"worker {work.queue.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to consume."""
+        """Start consuming."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 3) -> None:
-        """Finish what runs."""
+        """Finish running tasks and end the thread."""
         self._work.interrupt()
         if self._controller is not None:
             self._controller.stop()
@@ -161,7 +163,7 @@ class WorkerThread:
 
     def _run(self) -> None:
         self._work.start()
-        # The controller without the command around it, which would install signal handlers.
+        # Not the worker command, which would install signal handlers.
         self._controller = self._work.app.WorkController(**_worker_options(self._work))
         self._controller.start()
 
@@ -180,7 +182,6 @@ def _worker_options(work: Work) -> dict[str, Any]:
 
 def _app(runtime: WorkerRuntime) -> Celery:
     app = make_app(runtime.broker_url)
-    app.placerank_waker = Waker()
     TASKS_HELD.set_function(lambda: len(state.reserved_requests))
     app.conf.worker_consumer = _CONSUMER
     app.steps["consumer"].add(Beat)
@@ -194,4 +195,4 @@ def _device(wanted: str) -> str:
 
 
 def _keep_logging(**_: Any) -> None:
-    """Logging is set up already: with a receiver Celery leaves it alone."""
+    """Does nothing: Celery does not change the logging setup if this signal has a receiver."""

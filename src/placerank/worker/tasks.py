@@ -1,4 +1,4 @@
-"""The Celery tasks: thin, so that acknowledgements, retries and signals stay Celery's."""
+"""The Celery tasks. They are thin: Celery handles acknowledgements, retries and signals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from placerank.domain import Problem
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.telemetry import logs, tracing
-from placerank.worker.consumer import Request
-from placerank.worker.inference.batch import Delivery, Stopping, TooManyAttempts
+from placerank.worker.deliveries import Delivery, Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KILLER = Problem("too_many_attempts", "It ended its worker each time that it ran.")
+_KILLER = Problem("too_many_attempts", "The worker died in each attempt to run this task.")
 _INFERENCE_FAILED = Problem("inference_failed", "The inference failed; the worker's log says why.")
 _TRAINING_FAILED = Problem("training_failed", "The training failed; the worker's log says why.")
 
@@ -39,7 +38,7 @@ def add_inference_task(
 ) -> None:
     """The task behind the inference queue."""
 
-    @app.task(name=topology.INFERENCE.task, bind=True, Request=Request)
+    @app.task(name=topology.INFERENCE.task, bind=True)
     def rank(self: Any, task_id: str) -> None:
         """Rank every place for the traveller of this inference."""
         redelivered = bool(self.request.delivery_info.get("redelivered"))
@@ -52,9 +51,9 @@ def add_inference_task(
 def add_training_task(app: Celery, training: TrainingRun, letters: DeadLetters) -> None:
     """The task behind the training queue."""
 
-    @app.task(name=topology.TRAINING.task, bind=True, Request=Request)
+    @app.task(name=topology.TRAINING.task, bind=True)
     def train(self: Any, task_id: str) -> None:
-        """Learn from what was shown and chosen, and register the version that comes of it."""
+        """Train on the shown lists and their choices, and register the new version."""
         message = _message(topology.TRAINING, task_id, self.request)
         began_ns = tracing.now_ns()
         with _ending(message, letters, training.fail, _TRAINING_FAILED):
@@ -63,7 +62,7 @@ def add_training_task(app: Celery, training: TrainingRun, letters: DeadLetters) 
 
 
 def _message(queue: WorkQueue, task_id: str, request: Any) -> TaskMessage:
-    """The message that this task came with; what is logged on this thread from now on is about it."""
+    """The message of this task; from now on, log lines of this thread carry its ids."""
     traceparent, request_id = request.get("traceparent"), request.get("request_id")
     if not isinstance(traceparent, str) or not tracing.TRACEPARENT.fullmatch(traceparent):
         traceparent = None
@@ -77,13 +76,13 @@ def _message(queue: WorkQueue, task_id: str, request: Any) -> TaskMessage:
 def _ending(
     message: TaskMessage, letters: DeadLetters, fail: Callable[[UUID, Problem], None], failed: Problem
 ) -> Iterator[None]:
-    """A task that fails, or kills, becomes a dead letter and a failed row; one that is interrupted goes back."""
+    """A task that fails or kills its worker becomes a dead letter and a FAILURE; an interrupted one is requeued."""
     try:
         yield
     except Stopping as error:
         raise Reject(error, requeue=True) from error
     except TooManyAttempts:
-        log.error("%s %s: %s", message.queue.task, message.task_id, _KILLER.detail)  # noqa: TRY400 - no trace of a death
+        log.error("%s %s: %s", message.queue.task, message.task_id, _KILLER.detail)  # noqa: TRY400 - no traceback needed
         _give_up(message, letters, fail, _KILLER)
     except Exception:
         log.exception("%s %s failed", message.queue.task, message.task_id)
@@ -93,11 +92,11 @@ def _ending(
 def _give_up(
     message: TaskMessage, letters: DeadLetters, fail: Callable[[UUID, Problem], None], problem: Problem
 ) -> None:
-    # The letter first: a death in between brings the message back, and the row still says that it is unfinished.
+    # The dead letter first: if the worker dies in between, the message is redelivered, and the row is still unfinished.
     try:
         letters.publish(message, problem.code)
         fail(message.task_id, problem)
     except Exception as error:
-        # Without the letter there is no end yet: acknowledged now, the task would be nobody's.
-        log.warning("%s %s goes back: %s", message.queue.task, message.task_id, error)
+        # Without a dead letter or a row that has ended, acknowledging the message would lose the task.
+        log.warning("%s %s could not be ended, requeued: %s", message.queue.task, message.task_id, error)
         raise Reject(error, requeue=True) from error

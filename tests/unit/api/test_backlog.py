@@ -1,4 +1,4 @@
-"""How full it is: counted often enough, seldom waited for."""
+"""The backlog limit: the count is fresh enough, and requests rarely wait for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from placerank.errors import DatabaseUnavailable, Overloaded
 
 @dataclass
 class Inferences:
-    """A count that may take its time, or fail."""
+    """A repository whose count can be slow or fail."""
 
     count: int = 0
     asked: int = 0
@@ -40,7 +40,7 @@ def inferences() -> Inferences:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    # Not in the module itself: the event loop goes by that clock.
+    # Replaced only in ``backlog``: the event loop uses ``time.monotonic`` too.
     monkeypatch.setattr(backlog, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
@@ -55,7 +55,7 @@ async def test_the_limit_is_the_limit(full_at_three: Backlog, inferences: Infere
     await full_at_three.check()
     inferences.count = 3
     clock[0] += 1
-    with pytest.raises(Overloaded, match="3 inferences are waiting"):
+    with pytest.raises(Overloaded, match="3 inferences are unfinished"):
         await full_at_three.check()
 
 

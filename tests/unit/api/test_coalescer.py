@@ -1,4 +1,4 @@
-"""What arrives together goes together, and nobody pays for anybody else."""
+"""Calls that arrive together share one flight, and no call is harmed by another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Trip:
-    """A function that takes many: notes who travelled together, and waits at its gate while that is closed."""
+    """A batch function that records the items of each flight, and waits while its gate is closed."""
 
     def __init__(self) -> None:
         self.flights: list[list[int]] = []
@@ -93,7 +93,7 @@ async def test_equal_keys_never_share_a_flight_and_all_are_served_in_order() -> 
         keyed = [n % 3 for n in flight if n % 3]
         assert len(set(keyed)) == len(keyed)
     assert [n for flight in trip.flights for n in flight if n % 3 == 1] == [1, 4, 7]
-    # Without a key nobody is kept apart.
+    # Items without a key can share a flight.
     assert {3, 6, 9} <= set(trip.flights[0])
 
 

@@ -1,4 +1,4 @@
-"""What has become of a task: memory first, then the cache, then the database; and waiting for its end."""
+"""Looking a task up in memory, then in the cache, then in the database; and waiting for its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from placerank.api.tracker import Tracker
 from placerank.cache import answers
 from placerank.cache.answers import Answer
-from placerank.db.inferences import Standing
+from placerank.db.inferences import Standing, StoredPlace
 from placerank.domain import PLACE_FIELDS, Problem, Status
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from placerank.cache.ports import Listener
 
 PENDING = Standing(Status.PENDING, None, None, 0)
-PLACES = answers.render_places([(0.5, answers.render_place(1, [1.0] * len(PLACE_FIELDS)))])
+STORED = StoredPlace(0.5, 1, [1.0] * len(PLACE_FIELDS))
+PLACES = answers.render_places([(0.5, answers.render_place(1, STORED.values))])
 
 
 @dataclass
 class Cache:
-    """A cache that counts its questions and may be deaf or empty."""
+    """A cache that counts lookups; it may be empty or not listening."""
 
     listening: bool = True
     records: dict[UUID, bytes] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Cache:
 
 @dataclass
 class Inferences:
-    """The two questions of the repository, answered from memory."""
+    """The two queries of the repository that the tracker needs, answered from memory."""
 
     standings: dict[UUID, Standing] = field(default_factory=dict)
     asked: int = 0
@@ -67,8 +68,8 @@ class Inferences:
         self.answered.set()
         return {task_id: self.standings[task_id] for task_id in task_ids if task_id in self.standings}
 
-    async def places(self, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
-        return dict.fromkeys(task_ids, PLACES)
+    async def places(self, task_ids: Sequence[UUID]) -> dict[UUID, list[StoredPlace]]:
+        return {task_id: [STORED] for task_id in task_ids}
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
     inferences.standings[task_id] = PENDING
     waiting = asyncio.create_task(tracker.wait(task_id, 30))
     await inferences.answered.wait()
-    # The database has been asked and has said "pending"; the task ends before that is told.
+    # The database has answered "pending". The task ends before this answer arrives.
     cache.records[task_id] = answer(task_id).encode()
     tracker.finished([task_id])
     assert await asyncio.wait_for(waiting, 0.5) == answer(task_id)

@@ -1,4 +1,4 @@
-"""What is said of finished tasks is heard as it was said, and nothing else is."""
+"""Announcements of finished tasks are decoded as they were encoded; anything else is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer's bytes: what is written is what is read, and what is sent is JSON."""
+"""Encoded answers: decoding gives what was encoded, and the bytes sent to clients are JSON."""
 
 from __future__ import annotations
 

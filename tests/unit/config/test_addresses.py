@@ -1,4 +1,4 @@
-"""Every spelling of an address that people have is taken; a wrong one gets a sentence."""
+"""Every common spelling of an address is accepted; a wrong one is refused with a sentence."""
 
 from __future__ import annotations
 

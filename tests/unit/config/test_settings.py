@@ -33,7 +33,7 @@ def every_setting() -> list[tuple[str, str, Any]]:
     ]
 
 
-#: Another good value where one more than the default is none.
+#: Another valid value for settings where "default plus one" is not valid.
 OTHER: dict[str, str] = {
     "broker.management_url": "http://me:pw@mq:15672",
     "api.keys": "one,two",
@@ -70,7 +70,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("shares", ["", "5", "50,25,100", "0,100", "5,5,100", "few,100", "100,200"])
 def test_shares_of_a_canary_rise_to_all(shares: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACERANK_CANARY__SHARES", shares)
-    with pytest.raises(ConfigurationError, match=r"PLACERANK_CANARY__SHARES.*rising"):
+    with pytest.raises(ConfigurationError, match=r"PLACERANK_CANARY__SHARES.*increasing"):
         settings.load()
 
 

@@ -1,4 +1,4 @@
-"""The page of settings and the settings are the same."""
+"""The page of settings agrees with the settings."""
 
 from __future__ import annotations
 

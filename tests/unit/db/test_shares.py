@@ -1,4 +1,4 @@
-"""Shares of the traffic: whatever is set, all together stay 100."""
+"""Shares of the traffic: whatever is set, their sum stays 100."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from placerank.db.models import shares_after
+from placerank.db.shares import shares_after
 from placerank.errors import NotFound, ShareConflict
 
 

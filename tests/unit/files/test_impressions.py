@@ -104,7 +104,7 @@ def test_a_digest_is_of_what_the_file_says(tmp_path: Path) -> None:
         (4, "price", "nan", "line 4: .*finite"),
         (7, "has_pool", "maybe", "line 7: .*maybe"),
         (14, "budget", "1", "line 2[12]: .*not of one traveller"),
-        (3, "label", "2", "label is 0 or 1"),
+        (3, "label", "2", "label must be 0 or 1"),
         (2, "time_arrival", "soon", "line"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files of places: what was written is read again bit by bit, and every bad row is named."""
+"""Files of places: reading gives exactly what was written, and every bad row is named."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ many_places = st.lists(
 
 
 def ignore(_: int) -> None:
-    """Progress that nobody looks at."""
+    """A progress callback that does nothing."""
 
 
 def read(path: Path) -> PlacesFile:
@@ -47,7 +47,7 @@ def read(path: Path) -> PlacesFile:
 
 
 def values(**changes: object) -> dict[str, Any]:
-    """A good row, with changes."""
+    """The values of a valid row, with changes."""
     return {name: "True" if name in PLACE_FLAGS else "1.5" for name in PLACE_FIELDS} | changes
 
 
@@ -57,7 +57,7 @@ def table(*rows: dict[str, Any], delimiter: str = ",") -> str:
 
 
 def problems(path: Path, content: str | bytes) -> list[tuple[int, str | None, str]]:
-    """What is wrong in a file of this content."""
+    """The problems that are found in a file with this content."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return [(problem.line, problem.column, problem.detail) for problem in read(path).problems]
 
@@ -70,7 +70,7 @@ def test_what_was_written_is_read_again(tmp_path: Path, name: str, places: list[
     file = read(tmp_path / name)
     assert file.problems == []
     assert [Place(*row) for row in file.rows] == places  # type: ignore[arg-type]
-    # -0.0 equals 0.0, so compare what is printed too.
+    # -0.0 equals 0.0, so compare the printed values too.
     assert repr([Place(*row) for row in file.rows]) == repr(places)  # type: ignore[arg-type]
 
 
@@ -203,7 +203,7 @@ def test_a_bad_line_in_json(tmp_path: Path) -> None:
         "The line is not JSON",
         "The line is not JSON",
         "The value is missing.",
-        "This place has an id, and the first has none.",
+        "This place has an id, but the first place has none.",
         "The text is not UTF-8.",
     ]
 
@@ -219,7 +219,7 @@ def test_every_bad_value_of_every_row_is_named(tmp_path: Path) -> None:
 
 def test_a_second_place_with_an_id_is_named_with_the_first(tmp_path: Path) -> None:
     text = table(*(values(location_id=n) for n in (5, 6, 5, 5)))
-    sentence = "5 is the id of line 2 already."
+    sentence = "The id 5 is already in line 2."
     assert problems(tmp_path / "a.csv", text) == [(4, "location_id", sentence), (5, "location_id", sentence)]
     assert [row[0] for row in read(tmp_path / "a.csv").rows] == [5, 6]
 
@@ -237,7 +237,9 @@ def test_missing_and_doubled_columns(tmp_path: Path) -> None:
         (1, "animals", "The column is missing."),
     ]
     header, line, _ = table(values()).split("\n")
-    assert problems(tmp_path / "a.csv", f"{header},price\n{line},1\n") == [(1, "price", "The column is there twice.")]
+    assert problems(tmp_path / "a.csv", f"{header},price\n{line},1\n") == [
+        (1, "price", "The column occurs more than once.")
+    ]
 
 
 def test_a_wrong_number_of_columns(tmp_path: Path) -> None:
@@ -307,7 +309,7 @@ def test_without_a_telling_name_the_first_line_tells(tmp_path: Path, name: str, 
 def test_an_unknown_format(tmp_path: Path) -> None:
     [(line, column, detail)] = problems(tmp_path / "a.xlsx", b"PK\x03\x04")
     assert (line, column) == (1, None)
-    assert "a.xlsx is of no known format" in detail
+    assert "a.xlsx has no known format" in detail
     with pytest.raises(UnknownFormatError, match=r"a\.xlsx"):
         write_places(tmp_path / "a.xlsx", [])
     assert "UTF-16" in problems(tmp_path / "a.csv", table(values()).encode("utf-16"))[0][2]

@@ -1,4 +1,4 @@
-"""The files that images and clusters are made from, as data."""
+"""Parsers for the Dockerfile, ``.dockerignore`` and YAML files."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction of a Dockerfile, its continued lines joined."""
+    """One instruction of a Dockerfile, with continuation lines joined."""
 
     name: str
     arguments: str
 
     @property
     def copied_from(self) -> str | None:
-        """The stage that a COPY takes from; None: the context."""
+        """The stage from which a COPY copies; none for the build context."""
         found = re.match(r"--from=(\S+)", self.arguments)
         return found[1] if found else None
 
     @property
     def sources(self) -> list[str]:
-        """What a COPY takes."""
+        """The paths that a COPY copies."""
         return [part for part in shlex.split(self.arguments) if not part.startswith("--")][:-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage, with what it starts from."""
+    """A stage of a Dockerfile, with its base image or base stage."""
 
     base: str
     instructions: list[Instruction] = field(default_factory=list)
@@ -63,14 +63,14 @@ def _instructions() -> list[Instruction]:
 
 
 def whole(name: str) -> list[Instruction]:
-    """All instructions that end up in a stage's image, those of the stages that it is built on included."""
+    """All instructions of a stage's image, including those of its base stages."""
     known = stages()
     stage = known[name]
     return [*(whole(stage.base) if stage.base in known else []), *stage.instructions]
 
 
 def is_ignored(path: str) -> bool:
-    """Whether ``.dockerignore`` keeps a path out of the context: the last pattern that matches it or a folder of it."""
+    """Whether ``.dockerignore`` excludes a path: the last pattern decides that matches it or one of its folders."""
     ignored = False
     parts = path.split("/")
     above = ["/".join(parts[: count + 1]) for count in range(len(parts))]

@@ -1,4 +1,4 @@
-"""kind, Skaffold and what stands in k8s/: valid for the tools that read them, and in step with the chart."""
+"""The files for kind, Skaffold and k8s/ are valid for their tools and agree with the chart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def schema(name: str) -> Any:
 
 
 def parent(of: Any, path: str) -> tuple[Any, Any]:
-    """The container that a JSON pointer ends in, and the key in it; every step before the last must be there."""
+    """The object or list that contains the target of a JSON pointer, and the last key; earlier steps must exist."""
     *steps, last = path.strip("/").split("/")
     for step in steps:
         of = of[int(step)] if isinstance(of, list) else of[step]
@@ -33,7 +33,7 @@ def parent(of: Any, path: str) -> tuple[Any, Any]:
 
 
 def patched(names: list[str]) -> Any:
-    """The configuration with profiles applied, as Skaffold does it."""
+    """The configuration with profiles applied, as Skaffold applies them."""
     config = deepcopy(SKAFFOLD)
     known = {profile["name"]: profile for profile in config.pop("profiles")}
     for patch in (patch for name in names for patch in known[name]["patches"]):
@@ -97,7 +97,7 @@ def test_changed_code_goes_where_the_images_for_it_run_from() -> None:
         entry = [one.arguments for one in whole(artifact["docker"]["target"]) if one.name == "ENTRYPOINT"][-1]
         assert json.loads(entry)[2:] == [rule["dest"], "placerank"]
         assert (rule["src"].split("/**")[0], rule["strip"]) == ("src/placerank", "src/")
-        assert not is_ignored("src/placerank/cli/__init__.py"), "Skaffold looks only at what the builder is sent"
+        assert not is_ignored("src/placerank/cli/__init__.py"), "Skaffold watches only what the builder gets"
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -121,7 +121,7 @@ def test_namespaces_are_restricted_and_those_of_the_policies() -> None:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Values over values, as Helm lays them."""
+    """Values merged over other values, as Helm merges them."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}

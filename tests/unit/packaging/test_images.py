@@ -1,4 +1,4 @@
-"""The images: what is in them, who they run as, what a change of code builds again."""
+"""The images: their contents, their users, and what a change of code rebuilds."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_the_base_is_one_version() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_it_runs_as_nobody_in_particular(target: str) -> None:
     users = [one.arguments for one in whole(target) if one.name == "USER"]
-    assert users[-1] == "10001:10001", "a name would not do: runAsNonRoot wants a number"
+    assert users[-1] == "10001:10001", "runAsNonRoot needs a numeric user id"
 
 
 @pytest.mark.parametrize("target", [*TARGETS, "api-dev", "worker-dev"])
 def test_signals_reach_the_process(target: str) -> None:
     entry = [one.arguments for one in whole(target) if one.name == "ENTRYPOINT"][-1]
-    assert json.loads(entry)[0] in {"placerank", "python"}, "a shell would keep SIGTERM to itself"
+    assert json.loads(entry)[0] in {"placerank", "python"}, "a shell would not forward SIGTERM"
 
 
 def test_the_api_is_made_without_torch() -> None:
@@ -54,7 +54,7 @@ def test_code_is_the_last_layer(target: str) -> None:
     assert layers[-1].copied_from == "package"
     for layer in layers[:-1]:
         before = whole(layer.copied_from or "")
-        assert not [one for one in before if one.name == "COPY" and "src" in one.sources], "code makes an early layer"
+        assert not [one for one in before if one.name == "COPY" and "src" in one.sources], "an early layer contains code"
 
 
 def test_all_but_torch_is_installed_by_hash() -> None:
@@ -93,7 +93,7 @@ def test_the_context_holds_nothing_else(path: str) -> None:
 
 
 def make_images(folder: Path, *settings: str) -> list[list[str]]:
-    """The commands of ``make images`` with a builder that writes its arguments down."""
+    """The commands of ``make images``, run with a builder that only records its arguments."""
     builder, log = folder / "builder", folder / "log"
     builder.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" --- >>{log}\n', encoding="utf-8")
     builder.chmod(0o755)
@@ -108,7 +108,7 @@ def test_make_builds_both_with_any_builder(tmp_path: Path) -> None:
     for target, call in zip(TARGETS, calls, strict=True):
         assert call[:7] == ["--quiet", "-t", f"placerank/{target}:1.2.3", "-f", "Dockerfile", "--target", target]
         assert call[-1] == "."
-        assert not [part for part in call if part.startswith("TORCH_INDEX")], "a plain build takes what the index gives"
+        assert not [part for part in call if part.startswith("TORCH_INDEX")], "a plain build must not set TORCH_INDEX"
 
 
 def test_make_hands_the_index_of_torch_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a broker imports at its start, for each of its versions."""
+"""The definitions that a broker imports at its start, for each version of RabbitMQ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD, NEW = (3, 10), (4, 1)
 
 
 def made(version: tuple[int, int]) -> dict[str, Any]:
-    # As the broker reads it.
+    # Through JSON, as the broker reads it.
     read: dict[str, Any] = json.loads(json.dumps(definitions(version, user="me", password="secret", vhost="/trips")))
     return read
 
@@ -67,7 +67,7 @@ def test_work_queues_refuse_what_is_too_much_and_keep_what_fails(version: tuple[
 
 def test_looking_at_dead_letters_does_not_use_them_up() -> None:
     assert policy_of(made((4, 0)), topology.DEAD_LETTER_QUEUE) == {"delivery-limit": -1}
-    # An older broker has no limit unless it is given one.
+    # An older broker has no delivery limit unless a policy sets one.
     assert not any(re.search(policy["pattern"], topology.DEAD_LETTER_QUEUE) for policy in made(OLD)["policies"])
 
 

@@ -1,4 +1,4 @@
-"""The message, made without Celery, beside Celery's own."""
+"""Messages that are built without Celery equal Celery's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_headers_and_body_are_celery_s_own_key_by_key(queue: WorkQueue) -> None:
     assert list(headers) == list(theirs.headers)
     for key, value in theirs.headers.items():
         if key == "origin":
-            # Who sent it: a name of Celery's for itself, ours for us.
+            # The name of the sender differs.
             assert "@" in headers[key]
         else:
             assert headers[key] == value, key

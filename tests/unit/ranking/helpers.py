@@ -1,4 +1,4 @@
-"""Small travellers, places and tables to say what must hold."""
+"""Travellers, places and small tables for the tests of ranking."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def random_model(seed: int) -> Model:
 
 
 def place_with(**values: Any) -> Place:
-    """The ordinary place with other values."""
+    """``PLACE`` with other values."""
     return replace(PLACE, **values)
 
 
 def traveller_with(**values: Any) -> Traveller:
-    """The ordinary traveller with other values."""
+    """``TRAVELLER`` with other values."""
     return replace(TRAVELLER, **values)
 
 

@@ -11,7 +11,7 @@ from placerank.ranking.lists import Prepared, ShownLists, choice_probabilities, 
 
 
 def uneven(lists: ShownLists) -> ShownLists:
-    """The same lists, some cut short, some empty, without choices."""
+    """The same lists without choices; some are shortened, some empty."""
     lengths = np.arange(len(lists)) % 11
     rows = np.concatenate([np.arange(length) + 10 * one for one, length in enumerate(lengths)])
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -100,7 +100,7 @@ def test_an_artifact_holds_the_whole_model() -> None:
 
 
 def test_an_artifact_of_the_first_features_serves_as_it_did() -> None:
-    """Its terms are among today's, and mean the same."""
+    """The current features include all terms of version 1, with the same meaning."""
     from placerank.ranking import artifact
 
     names = [*(f"{one}*{other}" for one, other in BASE_TERMS), *BUDGET_TERMS, *(f"outside:{o}" for o in OUTSIDE_TERMS)]
@@ -143,7 +143,7 @@ def test_one_changed_byte_anywhere_is_noticed(position: int, change: int) -> Non
         model = Model.from_artifact(bytes(damaged))
     except ModelError:
         return
-    # Blanks around the header's JSON carry nothing: whatever is read is the model that was written.
+    # A change may only affect blanks around the JSON of the header. Then the model is the one that was written.
     assert model.to_artifact() == ARTIFACT
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.ranking.helpers import PLACE, TRAVELLER, place_with, traveller_with
 
+from placerank.domain import WISHES
 from placerank.ranking.catalogue import place_values
-from placerank.ranking.features import RATINGS, WISHES
+from placerank.ranking.features import RATINGS
 from placerank.ranking.prior import prior
 
 if TYPE_CHECKING:

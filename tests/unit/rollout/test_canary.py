@@ -79,7 +79,7 @@ def test_expectations_are_kept_as_json() -> None:
 
 
 def test_the_same_version_is_hardly_ever_taken_back() -> None:
-    """Two versions that are one and the same, looked at every hundred answers: chance takes one in fifty back."""
+    """Two equal versions, judged after every hundred answers: chance rolls back about one in fifty."""
     rng = random.Random(5)
     taken_back = 0
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""Log lines: for people, for machines, and for nobody what must not be known."""
+"""Log lines as text and as JSON, without secrets and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of metrics, and the page about them."""
+"""The names of metrics follow conventions, and the page of metrics is up to date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from placerank.telemetry import metrics
 ALL = {name: one for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
 SOURCE = Path(__file__).resolve().parents[3] / "src" / "placerank"
 UNITS = ("_seconds", "_bytes", "_ratio", "_total")
-#: Numbers of things, which have no unit.
+#: Endings of metrics without a unit, such as counts.
 COUNTS = re.compile(
     r"_(in_flight|limit|size|score|held|version|places|length|messages|consumers|trainings|metric|connected|"
     r"connections|waiting|deadlocks|records)$"

@@ -24,7 +24,7 @@ def eventually(condition: Callable[[], bool], within_s: float = 5) -> bool:
 
 
 class Batches:
-    """What was run together. The item "hold" waits for the gate, "bad" always raises, "shy" in company only."""
+    """Records batches. The item "hold" waits for the gate, "bad" always raises, "shy" raises if it is not alone."""
 
     def __init__(self) -> None:
         self.seen: list[list[str]] = []
@@ -93,7 +93,7 @@ def test_one_bad_item_fails_alone(batcher: MicroBatcher[str, str], batches: Batc
     assert futures["c"].result(1) == "C"
     with pytest.raises(ValueError, match="cannot run 1"):
         futures["bad"].result(1)
-    # Once together, then once each.
+    # First together, then one by one.
     assert batches.seen == [["hold"], ["a", "bad", "c"], ["a"], ["bad"], ["c"]]
 
 
@@ -122,7 +122,7 @@ def test_everything_runs_on_one_thread_prepared_first(batches: Batches) -> None:
 
 
 def test_idle_time_grows_only_while_a_batch_hangs(batcher: MicroBatcher[str, str], batches: Batches) -> None:
-    # Nothing to do is no hang, however long.
+    # Waiting for items is not a hang, however long it takes.
     until = time.monotonic() + 0.05
     while time.monotonic() < until:
         assert batcher.idle_s < 0.04

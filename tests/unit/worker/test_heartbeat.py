@@ -1,4 +1,4 @@
-"""The heartbeat file and the check that looks at it."""
+"""The heartbeat file and the liveness check that reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-{{/* Rules of egress to one service: to its pod where the release has it, else to where it is said to be.
+{{/* Egress rules to one service: to its pod if the release installs it, else to networkPolicy.externalServices.
 Takes (dict "root" $ "name" "rabbitmq" "port" 5672 "inside" true). */}}
 {{- define "placerank.egressTo" -}}
 - ports: [{port: {{ int .port }}, protocol: TCP}]

@@ -1,4 +1,4 @@
-{{/* What the relay is told beside what every process is. Takes the broker. */}}
+{{/* Variables of the relay beyond those of every process. Takes the broker. */}}
 {{- define "placerank.relayEnvironment" -}}
 - name: PLACERANK_TELEMETRY__METRICS_PORT
   value: "9090"

@@ -1,4 +1,4 @@
-{{/* What a worker is told beside what every process is. Caches of torch go where writing is allowed. Takes a class. */}}
+{{/* Variables of a worker beyond those of every process. torch's caches go to a writable folder. Takes a class. */}}
 {{- define "placerank.workerEnvironment" -}}
 - name: PLACERANK_WORKER__HEARTBEAT_FILE
   value: /tmp/heartbeat

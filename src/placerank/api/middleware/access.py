@@ -1,4 +1,4 @@
-"""Bearer keys (RFC 6750), for installations that configure them; without any, everything is open."""
+"""Bearer keys (RFC 6750). Without configured keys, every route is open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEME = "bearer "
 
 
 def checks(allowed: Sequence[str], known: Sequence[str] = ()) -> tuple[Check, ...]:
-    """What raises unless a request has one of the keys; ``known`` are keys that are good for other routes."""
+    """A check that raises unless a request has an ``allowed`` key; ``known`` keys are valid for other routes."""
     if not allowed:
         return ()
 
@@ -29,8 +29,8 @@ def checks(allowed: Sequence[str], known: Sequence[str] = ()) -> tuple[Check, ..
         if _matches(key, allowed):
             return
         if _matches(key, known):
-            raise Forbidden("This key is good for /inference only.")
-        raise Unauthorized("Send one of the configured keys: Authorization: Bearer KEY.")
+            raise Forbidden("This key is valid for /inference only; use an admin key.")
+        raise Unauthorized("Send a configured key in the header 'Authorization: Bearer KEY'.")
 
     return (check,)
 

@@ -1,4 +1,4 @@
-"""A bound on requests in flight: beyond it the answer is 503, at once."""
+"""An upper bound of requests in flight: above it, the API answers 503 at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALWAYS_SERVED = ("/healthz/", "/metrics")
 
 
 class Slots:
-    """Counts requests in flight: each takes a slot and gives it back, here or as a context."""
+    """Counts requests in flight; each takes a slot and gives it back, by method or as a context manager."""
 
     def __init__(self, most: int) -> None:
         self._most = most

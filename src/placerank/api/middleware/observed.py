@@ -1,4 +1,4 @@
-"""The outermost layer of the API: each request gets its ids, is counted in, traced, and named in the log."""
+"""The outermost middleware: gives each request its ids, counts and traces it, and names it in log lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a client may call its request: printable, and nothing that could break a line or a header.
+#: Accepted values of ``X-Request-Id``: printable, and nothing that could break a log line or a header.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _NO_ROUTE = "(no route)"
 _PROBES = ("/healthz/", "/metrics")
@@ -25,10 +25,10 @@ _SERVER_ERROR = 500
 
 
 class Observed:
-    """ASGI middleware around everything else. ``X-Request-Id`` is taken from the client or made, and sent back."""
+    """ASGI middleware around everything else. ``X-Request-Id`` is the client's or a new one, and is sent back."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
-        """``most`` requests in flight are let in further down."""
+        """``most`` is the upper bound of requests in flight; it is enforced in ``limits``, here it is only a metric."""
         self._app = app
         self._in_flight = 0
         REQUESTS_IN_FLIGHT.set_function(lambda: self._in_flight)
@@ -81,7 +81,7 @@ def _ids(scope: Scope) -> tuple[str, str | None]:
 
 
 def _template(scope: Scope) -> str:
-    """The route: a name for many requests, and nothing of what a client typed."""
+    """The route template, which holds nothing that a client sent."""
     found: str = getattr(scope.get("route"), "path", _NO_ROUTE)
     return found
 

@@ -1,0 +1,4 @@
+"""How routes answer: rendered JSON, problems, and their description in OpenAPI.
+
+Imports requests, cache, db, domain, errors.
+"""

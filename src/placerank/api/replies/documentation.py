@@ -1,4 +1,4 @@
-"""What OpenAPI says of the routes beyond their signatures: bodies, headers and every status they answer with."""
+"""The parts of the OpenAPI description that signatures do not give: bodies, headers and every status code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STATUS: Final[dict[str, Any]] = {
         "task_id": {"type": "string", "format": "uuid"},
         "status": {"type": "string", "enum": [str(status) for status in Status]},
         "type": {"type": "string", "enum": [str(task_type) for task_type in TaskType]},
-        "position": {"type": "integer", "description": "About how many are ahead, while it is pending."},
+        "position": {"type": "integer", "description": "About how many inferences are ahead, while pending."},
         "model_version": {"type": "string"},
         "error": _ERROR,
         "results": {"type": "array", "items": _SHOWN_PLACE},
@@ -61,9 +61,9 @@ _TRAINING_STATUS: Final[dict[str, Any]] = {
 _TEXTS: Final = {
     400: "The body is not JSON.",
     401: "A key is needed.",
-    403: "This key may not do that.",
+    403: "This key is not valid for this route.",
     404: "Nothing is stored under this id.",
-    409: "Not at this stage of the task, or not with these shares.",
+    409: "The task's present status or the shares do not allow this.",
     413: "The body is too large.",
     422: "The request is not valid; `errors` lists every wrong field.",
     503: "Temporarily unavailable; `Retry-After` says when to try again.",
@@ -84,7 +84,7 @@ def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, An
 
 
 _START_HEADERS: Final = (
-    _header("Prefer", "`wait=N` seconds for the end, `respond-async` for a 202 (RFC 7240).", {"type": "string"}),
+    _header("Prefer", "`wait=N`: up to N seconds for the result; `respond-async`: 202 (RFC 7240).", {"type": "string"}),
     _header(
         "Idempotency-Key",
         "The same key and body give the same task for 24 hours.",
@@ -99,7 +99,7 @@ def _start(
     taken = [*queries, *_START_HEADERS]
     route = _route(schema, statuses, parameters=taken, **bodies.documented(adapter, required=required))
     route["responses"][202] = {
-        "description": "Taken; `Location` says where to ask.",
+        "description": "Accepted; `Location` is the address of its status.",
         "content": {"application/json": {"schema": schema}},
     }
     return route

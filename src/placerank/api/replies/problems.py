@@ -76,7 +76,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Every method of this path, as RFC 9110 asks: Starlette names those of one route, and a path may have several."""
+    """Every method of this path, as RFC 9110 requires: Starlette names the methods of only one of its routes."""
     asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
     routes = request.app.routes
     return ", ".join(method for method, scope in asked if any(r.matches(scope)[0] is Match.FULL for r in routes))
@@ -84,7 +84,7 @@ def _allowed(request: Request) -> str:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal_error", "Internal error", "Something went wrong here; the log says what.")
+    return problem(500, "internal_error", "Internal error", "The server failed unexpectedly; its log names the error.")
 
 
 def _field(location: Sequence[int | str]) -> str:

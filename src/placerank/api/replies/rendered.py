@@ -49,7 +49,7 @@ def started(task_id: UUID, task_type: TaskType, prefer: Preferences, body: bytes
 
 
 def answered(answer: Answer, prefer: Preferences) -> Response:
-    """The reply to a start whose client has waited until the inference finished: with the places in it."""
+    """The reply to a start whose inference finished while the client waited; it includes the places."""
     headers = prefer.applied(waited=True)
     if answer.status is not Status.SUCCESS:
         return raw(answer.status_json, 200, headers)

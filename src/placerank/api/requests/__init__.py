@@ -1,0 +1,4 @@
+"""Parses requests: bodies, parameters, preferences, idempotency keys.
+
+Imports schema, telemetry, domain, errors.
+"""

@@ -1,113 +1,27 @@
-"""What clients send: the bodies, how they are read, and their place in the OpenAPI description."""
+"""Request bodies: their models, how they are read, and their OpenAPI description."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import date
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from placerank.errors import BodyTooLarge, MalformedBody
-
-if TYPE_CHECKING:
-    from pydantic import ValidationInfo
+from placerank.schema.place import PlaceBody
+from placerank.schema.traveller import TravellerBody
+from placerank.schema.types import INT4_MAX, Int4
 
 T = TypeVar("T")
 
-INT4_MAX = 2**31 - 1
-INT8_MAX = 2**63 - 1
-#: So much of an oversized body is read and thrown away, so that the client gets to read the reply.
+#: An oversized body is read and discarded up to this size, so that the client can read the reply.
 _DRAINED_BYTES = 16 * 2**20
-
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-def _only_iso_date(value: Any) -> Any:
-    if not (isinstance(value, str) and _DATE.fullmatch(value)):
-        raise ValueError("must be a date written YYYY-MM-DD")
-    return value
-
-
-#: PostgreSQL cannot store U+0000 in text.
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-Age = Annotated[int, Field(ge=0, le=120)]
-Int4 = Annotated[int, Field(ge=0, le=INT4_MAX)]
-Count = Annotated[int, Field(ge=1, le=INT4_MAX)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-IsoDate = Annotated[date, BeforeValidator(_only_iso_date), Field(json_schema_extra={"format": "date"})]
-
-
-class TravellerBody(BaseModel):
-    """A trip, as its traveller describes it."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        title="Traveller",
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Family",
-                    "people_num": 3,
-                    "people_age": [41, 38, 7],
-                    "children_num": 1,
-                    "budget": 350.0,
-                    "nights": 5,
-                    "time_arrival": "2027-07-03",
-                    "pool": True,
-                    "spa": False,
-                    "pet_friendly": False,
-                    "lake": True,
-                    "mountain": False,
-                    "sport": True,
-                }
-            ]
-        },
-    )
-
-    name: Text
-    people_num: Count
-    people_age: list[Age] = Field(min_length=1, description="As many ages as there are people.")
-    children_num: Int4
-    budget: Amount
-    nights: Count
-    time_arrival: IsoDate
-    pool: bool
-    spa: bool
-    pet_friendly: bool
-    lake: bool
-    mountain: bool
-    sport: bool
-    user_id: Annotated[Text | None, Field(max_length=128, description="Who the traveller is; else a digest.")] = None
-
-    @field_validator("people_age")
-    @classmethod
-    def _one_age_each(cls, ages: list[int], info: ValidationInfo) -> list[int]:
-        people = info.data.get("people_num")
-        if people is not None and len(ages) != people:
-            raise ValueError(f"must have as many ages as people_num says: {people}, not {len(ages)}")
-        return ages
-
-    def canonical(self) -> bytes:
-        """The 13 values as JSON in their own order: equal travellers have equal bytes."""
-        return self.model_dump_json(exclude={"user_id"}).encode()
 
 
 class SelectionBody(BaseModel):
@@ -116,36 +30,11 @@ class SelectionBody(BaseModel):
     model_config = ConfigDict(extra="ignore", title="Selection")
 
     task_id: UUID
-    location_id: int = Field(ge=-1, le=INT4_MAX, description="A place that was shown, or -1: chose none.")
-
-
-class PlaceBody(BaseModel):
-    """A place of the catalogue."""
-
-    model_config = ConfigDict(extra="ignore", title="Place")
-
-    location_id: Int4
-    children: bool
-    breakfast: bool
-    lunch: bool
-    dinner: bool
-    price: Amount
-    has_pool: bool
-    has_spa: bool
-    animals: bool
-    near_lake: bool
-    near_mountains: bool
-    has_sport: bool
-    family_rating: Number
-    outdoor_rating: Number
-    food_rating: Number
-    leisure_rating: Number
-    service_rating: Number
-    user_score: Number
+    location_id: int = Field(ge=-1, le=INT4_MAX, description="A place that was shown, or -1 for none of them.")
 
 
 class TrainingBody(BaseModel):
-    """Settings of a training; all may be left out."""
+    """Settings of a training; all are optional."""
 
     model_config = ConfigDict(extra="forbid", title="Training")
 
@@ -163,8 +52,8 @@ class ShareBody(BaseModel):
 
 traveller = TypeAdapter(TravellerBody)
 selection = TypeAdapter(SelectionBody)
-#: Ends at the first wrong place: 32 MB of nothing but wrong ones would make a gigabyte of errors. Only a bulk that is
-#: not large is looked through again for all of them, and a reply tells so many at most.
+#: ``places`` stops at the first invalid place: 32 MB of invalid places would make a gigabyte of errors. Only a bulk of
+#: at most ``_DETAILED_BYTES`` is validated again for all its errors. A reply lists at most ``MOST_ERRORS``.
 _DETAILED_BYTES = 2**20
 MOST_ERRORS = 100
 _NO_LIST = [{"loc": (), "msg": "must be a list of places", "type": "list_type"}]
@@ -174,7 +63,7 @@ share = TypeAdapter(ShareBody)
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; raises ``BodyTooLarge`` above ``most`` bytes, ``MalformedBody`` for half a body."""
+    """The body of a request; raises ``BodyTooLarge`` above ``most`` bytes, ``MalformedBody`` for an incomplete body."""
     length = request.headers.get("content-length", "")
     chunks: list[bytes] = []
     size = 0
@@ -186,7 +75,7 @@ async def read_body(request: Request, most: int) -> bytes:
             elif size > _DRAINED_BYTES:
                 break
     except ClientDisconnect:
-        raise MalformedBody("The body ended before it was whole.") from None
+        raise MalformedBody("The connection ended before the body was complete.") from None
     if size > most or (length.isdecimal() and int(length) > most):
         raise BodyTooLarge(f"The body is larger than the {most} bytes that this route takes.")
     return b"".join(chunks)
@@ -204,7 +93,7 @@ def parse(adapter: TypeAdapter[T], body: bytes) -> T:
 
 
 def parse_places(body: bytes) -> list[PlaceBody]:
-    """The places of a bulk; raises as ``parse`` does, of a large bulk with the first wrong place only."""
+    """The places of a bulk; raises as ``parse`` does, but for a large bulk names only the first invalid place."""
     try:
         return parse(places, body)
     except RequestValidationError:

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: the same request twice is one task."""
+"""``Idempotency-Key``: a repeated request returns the task of the first one."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def key_of(request: Request) -> str | None:
 
 
 def caller_of(request: Request) -> str:
-    """Whose keys these are: a digest of the credentials, nothing where none are given."""
+    """The owner of the request's key: a digest of its credentials, or an empty string without credentials."""
     credentials = request.headers.get("authorization")
     return hashlib.blake2b(credentials.encode(), digest_size=16).hexdigest() if credentials else ""
 
 
 def digest(task_type: TaskType, canonical: bytes, user_id: str | None) -> str:
-    """What makes two requests the same: their type and their bodies, after parsing."""
+    """A digest of type, parsed body and user id; two requests with the same digest are the same."""
     parts = [task_type.encode(), canonical, (user_id or "").encode()]
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
 
 def same_request(known: tuple[UUID, str], wanted: str | None) -> UUID:
-    """The task that a key stands for; raises ``IdempotencyKeyReused`` if it came with another body."""
+    """The task stored for a key; raises ``IdempotencyKeyReused`` if it was started with another body."""
     task_id, stored = known
     if stored != wanted:
-        raise IdempotencyKeyReused("This Idempotency-Key stands for a request with another body; use a new key.")
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
     return task_id

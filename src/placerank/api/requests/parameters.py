@@ -1,6 +1,6 @@
-"""Parameters of the routes that are called most, read without FastAPI's machinery: that costs as much as all the rest.
+"""Reads the parameters of the most frequent routes without FastAPI, whose parsing costs as much as all the rest.
 
-Malformed ones raise ``RequestValidationError``, as FastAPI's do.
+Malformed parameters raise ``RequestValidationError``, as in FastAPI.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_DEADLINE_S = 86_400.0
 _MOST_PLACES = 100
-#: ``UUID()`` takes more: braces, ``urn:uuid:``, ``0x``, underscores, hyphens anywhere.
+#: ``UUID()`` also accepts braces, ``urn:uuid:``, ``0x``, underscores, hyphens anywhere.
 _UUID = re.compile("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 TASK_ID: dict[str, Any] = {
@@ -31,19 +31,19 @@ TASK_ID: dict[str, Any] = {
 WAIT: dict[str, Any] = {
     "name": "wait",
     "in": "query",
-    "description": f"Seconds to wait for the end, at most {LONGEST_WAIT_S}.",
+    "description": f"Seconds to wait until it has finished, at most {LONGEST_WAIT_S}.",
     "schema": {"type": "number", "minimum": 0, "default": 0},
 }
 LIMIT: dict[str, Any] = {
     "name": "limit",
     "in": "query",
-    "description": "Places to send.",
+    "description": "How many places to return.",
     "schema": {"type": "integer", "minimum": 1, "maximum": _MOST_PLACES, "default": 10},
 }
 DEADLINE: dict[str, Any] = {
     "name": "deadline",
     "in": "query",
-    "description": "Seconds after which the request is worth nothing.",
+    "description": "If the inference has not started after this many seconds, it fails.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST_DEADLINE_S},
 }
 
@@ -59,9 +59,10 @@ def task_id(request: Request) -> UUID:
 
 
 def traceparent(request: Request) -> str | None:
-    """The trace that the request belongs to (W3C Trace Context): its own span's, else what the client sent.
+    """The request's W3C trace context: that of its own span, else the one that the client sent.
 
-    It travels in the message's headers, for which the broker has a limit: what is longer would end the connection.
+    It goes into the message's headers. The broker limits their size and closes the connection above the limit, so
+    ``Observed`` accepts only values of the specified format.
     """
     known: str | None = request.scope.get("traceparent")
     return known

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Longer waits are cut to this many seconds.
 LONGEST_WAIT_S = 60
 
-# Separators within quotes separate nothing. Each pattern reads a character once, whatever a client sends.
+# Separators within quotes do not count. Each pattern reads a character only once, whatever a client sends.
 _QUOTED = r'"(?:[^"\\]|\\.)*"?'
 _PREFERENCE = re.compile(rf'(?:[^,"]|{_QUOTED})+')
 _PARAMETER = re.compile(rf'(?:[^;"]|{_QUOTED})+')
@@ -26,7 +26,7 @@ class Preferences:
     wait_s: int | None = None
 
     def applied(self, *, waited: bool) -> dict[str, str]:
-        """The ``Preference-Applied`` header; ``waited`` says that the reply holds what was waited for."""
+        """The ``Preference-Applied`` header; ``waited`` says that the reply holds the result."""
         names = []
         if waited and self.wait_s is not None:
             names.append(f"wait={self.wait_s}")
@@ -36,11 +36,11 @@ class Preferences:
 
 
 def preferences(headers: Sequence[str]) -> Preferences:
-    """Read the ``Prefer`` headers; what they say wrongly is left out, as RFC 7240 asks."""
+    """Read the ``Prefer`` headers; malformed preferences are ignored, as RFC 7240 requires."""
     found: dict[str, str] = {}
     for preference in _PREFERENCE.findall(",".join(headers)):
         name, _, value = next(iter(_PARAMETER.findall(preference)), "").partition("=")
-        # Of several instances of a preference the first one counts.
+        # If a preference is repeated, the first one counts.
         found.setdefault(name.strip().lower(), value.strip().strip('"'))
     return Preferences("respond-async" in found, _seconds(found.get("wait", "")))
 
@@ -48,5 +48,5 @@ def preferences(headers: Sequence[str]) -> Preferences:
 def _seconds(value: str) -> int | None:
     if not (value.isascii() and value.isdecimal()):
         return None
-    # Three digits are more than the longest wait, however many follow.
+    # Three digits without a leading zero are more than the longest wait. Further digits do not matter.
     return min(int(value.lstrip("0")[:3] or "0"), LONGEST_WAIT_S)

@@ -1,0 +1,4 @@
+"""The routes, one module for each subject.
+
+Imports requests, replies, and what a route works with.
+"""

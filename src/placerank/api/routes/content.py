@@ -1,4 +1,4 @@
-"""``/content``: what is stored, for people who look into it; changes of the catalogue; erasure."""
+"""``/content``: lists what is stored, changes the catalogue, and erases travellers."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from placerank.api.requests import bodies
 from placerank.db import models
 from placerank.db.content import Page
 from placerank.domain import PLACE_FIELDS
+from placerank.schema.types import INT4_MAX, INT8_MAX
 
 if TYPE_CHECKING:
     from placerank.cache.ports import ApiCache
     from placerank.db.catalogue import CatalogueRepository
     from placerank.db.content import ContentRepository
 
-LocationId = Annotated[int, Path(ge=0, le=bodies.INT4_MAX)]
-RowId = Annotated[int, Path(ge=0, le=bodies.INT8_MAX)]
+LocationId = Annotated[int, Path(ge=0, le=INT4_MAX)]
+RowId = Annotated[int, Path(ge=0, le=INT8_MAX)]
 UserId = Annotated[
     str | None, Query(max_length=128, pattern=r"^[^\x00]*$", description="Only starts of this traveller.")
 ]
 
 
 def page(
-    limit: Annotated[int, Query(ge=1, le=1000, description="Rows to send.")] = 100,
-    after: Annotated[int, Query(ge=-1, le=bodies.INT8_MAX, description="Only rows with greater ids.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many rows to return.")] = 100,
+    after: Annotated[int, Query(ge=-1, le=INT8_MAX, description="Only rows with greater ids.")] = -1,
 ) -> Page:
-    """The part of a list that a request asks for."""
+    """The page of a list that a request asks for."""
     return Page(limit, after)
 
 
@@ -45,7 +46,7 @@ Paged = Annotated[Page, Depends(page)]
 
 @dataclass(frozen=True, slots=True)
 class ContentDesk:
-    """What the routes work with."""
+    """The dependencies of the routes."""
 
     content: ContentRepository
     catalogue: CatalogueRepository
@@ -54,7 +55,7 @@ class ContentDesk:
 
 
 def router(desk: ContentDesk) -> APIRouter:
-    """The routes into the database's content."""
+    """The ``/content`` routes."""
     routes = APIRouter(prefix="/content", tags=["content"])
     _add_lists(routes, desk)
     _add_rows(routes, desk)
@@ -65,7 +66,7 @@ def router(desk: ContentDesk) -> APIRouter:
 def _add_lists(routes: APIRouter, desk: ContentDesk) -> None:
     @routes.get("/info", **documentation.INFO)
     async def info() -> Response:
-        """Counts of everything."""
+        """Row counts, and the version of the catalogue."""
         return replies.rendered(await desk.content.info())
 
     @routes.get("/locations", **documentation.ROWS)
@@ -80,12 +81,12 @@ def _add_lists(routes: APIRouter, desk: ContentDesk) -> None:
 
     @routes.get("/events", **documentation.ROWS)
     async def events(request: Request, part: Paged) -> Response:
-        """What happened, in order."""
+        """The event log, oldest first."""
         return _listed(request, part, await desk.content.page("events", part))
 
     @routes.get("/datasets", **documentation.ROWS)
     async def datasets(request: Request, part: Paged) -> Response:
-        """What models were trained on."""
+        """The data sets that models were trained on."""
         return _listed(request, part, await desk.content.page("datasets", part))
 
     @routes.get("/models", **documentation.ROWS)
@@ -106,7 +107,7 @@ def _add_lists(routes: APIRouter, desk: ContentDesk) -> None:
 def _add_rows(routes: APIRouter, desk: ContentDesk) -> None:
     @routes.get("/location/{location_id}", **documentation.ROW)
     async def location(location_id: LocationId) -> Response:
-        """A place, as it is or, once removed, as it was last."""
+        """A place; for a removed place its last values."""
         return replies.rendered(_found(await desk.content.one("location", location_id), "place", location_id))
 
     @routes.get("/user/{row_id}", **documentation.ROW)
@@ -116,21 +117,21 @@ def _add_rows(routes: APIRouter, desk: ContentDesk) -> None:
 
     @routes.get("/result/{result_id}", **documentation.ROW)
     async def result(result_id: RowId) -> Response:
-        """A place shown."""
+        """A place that was shown."""
         return replies.rendered(_found(await desk.content.one("result", result_id), "result", result_id))
 
 
 def _add_changes(routes: APIRouter, desk: ContentDesk) -> None:
     @routes.put("/locations", **documentation.PUT_LOCATIONS)
     async def put_locations(request: Request) -> Response:
-        """Add places, or give those that are there other values; all or nothing."""
+        """Add or update places; all or nothing."""
         body = await bodies.read_body(request, desk.max_bulk_bytes)
         await desk.content.reach()
         return replies.rendered(await asyncio.to_thread(_put, desk.catalogue, body))
 
     @routes.delete("/location/{location_id}", **documentation.ERASE)
     async def delete_location(location_id: LocationId) -> Response:
-        """Remove a place; old answers go on showing it."""
+        """Remove a place; old answers still show it."""
         await desk.content.reach()
         if not await asyncio.to_thread(desk.catalogue.remove, location_id):
             raise errors.NotFound(f"No place has the id {location_id}.")
@@ -138,7 +139,7 @@ def _add_changes(routes: APIRouter, desk: ContentDesk) -> None:
 
     @routes.delete("/user/{row_id}", **documentation.ERASE)
     async def erase_user(row_id: RowId) -> Response:
-        """Erase all that is stored of this traveller, over all of their starts."""
+        """Erase everything that is stored about this traveller, with all of their starts."""
         counts, task_ids = await desk.content.erase(row_id)
         if not counts["users"]:
             raise errors.NotFound(f"No user has the id {row_id}.")
@@ -161,7 +162,7 @@ def _put(catalogue: CatalogueRepository, body: bytes) -> dict[str, int]:
 
 
 def _listed(request: Request, part: Page, rows: list[dict[str, Any]], key: str = "id") -> Response:
-    """A part of a list, with the address of the next one in ``Link`` (RFC 8288)."""
+    """A page of a list, with the address of the next page in ``Link`` (RFC 8288)."""
     headers = {}
     if len(rows) == part.limit:
         query = {**request.query_params, "limit": part.limit, "after": rows[-1][key]}

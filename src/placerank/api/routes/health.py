@@ -1,4 +1,4 @@
-"""Whether this process lives and whether it can serve; and the page for people."""
+"""Liveness, readiness and the front page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse, Response
 
 from placerank.api.replies import documentation
 from placerank.api.replies import rendered as replies
-from placerank.db.schema import HEAD
+from placerank.db.migrations import HEAD
 from placerank.errors import DatabaseUnavailable
+from placerank.schema.traveller import example_lines
 
 if TYPE_CHECKING:
     from placerank.cache.ports import ApiCache
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def router(database: AsyncDatabase, publisher: Publisher, cache: ApiCache) -> APIRouter:
-    """Health and the front page."""
+    """The routes of health and the front page."""
     routes = APIRouter(tags=["health"])
-    page = (files("placerank.web") / "index.html").read_text(encoding="utf-8")
+    page = (files("placerank.web") / "index.html").read_text(encoding="utf-8").replace("TRAVELLER", example_lines())
 
     @routes.get("/healthz/live", **documentation.HEALTH)
     async def live() -> Response:
-        """This process answers."""
+        """Answer 200 while this process runs."""
         return replies.rendered({"status": "ok"})
 
     @routes.get("/healthz/ready", **documentation.READY)
     async def ready() -> Response:
-        """The database is reached and migrated. Broker and cache are told, and never make this process unready."""
+        """Answer 200 if the database is reachable and migrated, else 503; broker and cache are only reported."""
         database_state = await _database_state(database)
         body = {
             "status": "ok" if database_state == "ok" else "unready",

@@ -1,4 +1,4 @@
-"""``/inference``: a traveller's request comes in, is committed, goes out to the workers, and is answered."""
+"""``/inference``: commits a traveller's request, sends it to the workers, and returns the answer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from placerank.db.inferences import Selected, Selection, Standing, Start
 from placerank.domain import Status, TaskType, identity_of, new_task_id
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
+from placerank.schema.traveller import TravellerBody
 from placerank.telemetry import logs, tracing
 from placerank.telemetry.metrics import CANCELLED, SELECTIONS, STARTED
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the routes work with."""
+    """The dependencies of the routes."""
 
     inferences: InferenceRepository
     cache: ApiCache
@@ -47,7 +48,7 @@ class Desk:
 
 
 def router(desk: Desk) -> APIRouter:
-    """The routes of a traveller's request."""
+    """The ``/inference`` routes."""
     routes = APIRouter(prefix="/inference", tags=["inference"])
     starts: Coalescer[Start, int | None] = Coalescer(lambda items: _commit(desk, items), key=lambda item: item.key)
     selections: Coalescer[Selection, Selected | None] = Coalescer(
@@ -56,7 +57,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post("/start", **documentation.START)
     async def start(request: Request) -> Response:
-        """Take a traveller's request; with ``Prefer: wait=N`` answer it."""
+        """Start an inference; with ``Prefer: wait=N`` wait up to N seconds for its result."""
         body = await bodies.read_body(request, desk.max_body_bytes)
         wanted = _start(
             request, bodies.parse(bodies.traveller, body), parameters.deadline_s(request) or desk.deadline_s
@@ -75,7 +76,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/status/{task_id}", **documentation.STATUS)
     async def status(request: Request) -> Response:
-        """Say where an inference stands; with ``wait`` not before it has finished or so many seconds have passed."""
+        """Return the status of an inference; with ``wait`` wait until it has finished, at most that many seconds."""
         task_id, seconds = parameters.task_id(request), parameters.wait_s(request)
         found = await desk.tracker.wait(task_id, seconds) if seconds else await desk.tracker.poll(task_id)
         if found is None:
@@ -105,7 +106,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.delete("/{task_id}", **documentation.CANCEL)
     async def cancel(request: Request) -> Response:
-        """Cancel what has not finished."""
+        """Cancel an inference that has not finished."""
         task_id = parameters.task_id(request)
         cancelled = await desk.inferences.cancel(task_id)
         if cancelled is None:
@@ -122,7 +123,7 @@ def router(desk: Desk) -> APIRouter:
     return routes
 
 
-def _start(request: Request, traveller: bodies.TravellerBody, deadline_s: float | None) -> Start:
+def _start(request: Request, traveller: TravellerBody, deadline_s: float | None) -> Start:
     canonical = traveller.canonical()
     key = idempotency.key_of(request)
     return Start(
@@ -140,7 +141,7 @@ def _start(request: Request, traveller: bodies.TravellerBody, deadline_s: float 
 
 
 async def _commit(desk: Desk, starts: Sequence[Start]) -> list[int | None]:
-    """Store all that arrived together in one commit; only then do their messages leave."""
+    """Store all starts of a flight in one commit, then publish their messages."""
     began_ns = tracing.now_ns()
     stored = await desk.inferences.start(starts)
     STARTED.inc(len(stored))
@@ -159,7 +160,7 @@ async def _commit(desk: Desk, starts: Sequence[Start]) -> list[int | None]:
 
 
 async def _not_stored(desk: Desk, start: Start) -> UUID:
-    """The task that this start's key stands for already; raises when there is another reason."""
+    """The earlier task with this start's key; raises ``NoPlaces`` if the catalogue is empty."""
     known = await desk.inferences.find_key(start.caller, start.key) if start.key else None
     if known is None:
         raise errors.NoPlaces("The catalogue is empty: import places first (placerank places import FILE).")
@@ -167,7 +168,7 @@ async def _not_stored(desk: Desk, start: Start) -> UUID:
 
 
 async def _admit(desk: Desk, start: Start) -> None:
-    """Raise ``Overloaded`` when too much is waiting; not for a request that was taken before."""
+    """Raise ``Overloaded`` when the backlog is full; a request with a stored key is always admitted."""
     if start.key is None or await desk.inferences.find_key(start.caller, start.key) is None:
         await desk.backlog.check()
 
@@ -175,7 +176,7 @@ async def _admit(desk: Desk, start: Start) -> None:
 async def _follow(
     desk: Desk, task_id: UUID, wait_s: float | None, traceparent: str | None, *, repeated: bool
 ) -> Answer | Standing | None:
-    """What has become of a start, for those who wait or come again; none where that cannot be told now."""
+    """Where a start stands, if its client waits or repeats it; none otherwise, or during an outage."""
     try:
         if wait_s is not None:
             began_ns = tracing.now_ns()
@@ -184,7 +185,7 @@ async def _follow(
             return found
         return await desk.tracker.look(task_id) if repeated else None
     except errors.ServiceUnavailable:
-        # It is committed: an error now would lose its id, and the client would start it again.
+        # The start is committed. After an error the client would not know its id and would start it again.
         return None
 
 
@@ -216,8 +217,8 @@ def _check_selected(choice: bodies.SelectionBody, selected: Selected | None) -> 
     if selected is None:
         raise errors.NotFound(f"No inference has the id {choice.task_id}.")
     if not selected.status.finished:
-        raise errors.NotFinished("The inference has not finished yet: nothing has been shown to choose from.")
+        raise errors.NotFinished("The inference has not finished yet, so no places were shown; select when it has.")
     if selected.status is not Status.SUCCESS:
-        raise errors.TaskEnded("The inference ended without a result: there is nothing to choose from.", "task_ended")
+        raise errors.TaskEnded("The inference ended without a result, so there is no place to select.", "task_ended")
     if not selected.shown:
         raise errors.PlaceNotShown(f"Place {choice.location_id} was not among those shown for {choice.task_id}.")

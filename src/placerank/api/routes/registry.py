@@ -13,18 +13,19 @@ from placerank.api.requests import bodies
 from placerank.api.routes.content import Paged
 from placerank.db import models
 from placerank.db.content import Page
+from placerank.schema.types import INT8_MAX
 
 if TYPE_CHECKING:
     from placerank.db.content import ContentRepository
     from placerank.db.models import ModelRepository
 
-ModelId = Annotated[int, Path(ge=0, le=bodies.INT8_MAX)]
+ModelId = Annotated[int, Path(ge=0, le=INT8_MAX)]
 
 _EVERY_VERSION = Page(limit=10_000, after=-1)
 
 
 def router(content: ContentRepository, registry: ModelRepository, max_body_bytes: int) -> APIRouter:
-    """The routes of the registry."""
+    """The ``/models`` routes."""
     routes = APIRouter(prefix="/models", tags=["models"])
 
     @routes.get("", **documentation.MODELS)
@@ -34,7 +35,7 @@ def router(content: ContentRepository, registry: ModelRepository, max_body_bytes
 
     @routes.put("/{model_id}/share", **documentation.PUT_SHARE)
     async def put_share(request: Request, model_id: ModelId) -> Response:
-        """Give a version a share of the travellers; the others give way or take over, together they stay 100."""
+        """Set a version's share of the travellers, in per cent; the others change so that the total stays 100."""
         wanted = bodies.parse(bodies.share, await bodies.read_body(request, max_body_bytes))
         await registry.set_share(model_id, wanted.share)
         rows = await content.page("list_models", _EVERY_VERSION)

@@ -1,4 +1,4 @@
-"""``/train``: a training is committed, goes to the training worker, and reports how far it is."""
+"""``/train``: commits a training, sends it to the training worker, and reports its progress."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from placerank.db.trainings import TrainingRepository
     from placerank.queue.outbox import Outbox
 
-Wait = Annotated[float, Query(ge=0, description=f"Seconds to wait for the end, at most {LONGEST_WAIT_S}.")]
+Wait = Annotated[float, Query(ge=0, description=f"Seconds to wait until it has finished, at most {LONGEST_WAIT_S}.")]
 
 _LOOK_EVERY_S = 0.2
-#: One worker trains them one after the other.
+#: Upper bound of unfinished trainings. One worker runs them one after the other.
 _MOST_UNFINISHED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingDesk:
-    """What the routes work with."""
+    """The dependencies of the routes."""
 
     trainings: TrainingRepository
     outbox: Outbox
@@ -44,7 +44,7 @@ class TrainingDesk:
 
 
 def router(desk: TrainingDesk) -> APIRouter:
-    """The routes of a training."""
+    """The ``/train`` routes."""
     routes = APIRouter(prefix="/train", tags=["training"])
 
     @routes.post("/start", **documentation.TRAIN)
@@ -57,7 +57,7 @@ def router(desk: TrainingDesk) -> APIRouter:
         try:
             standing = await _wait(desk, task_id, prefer.wait_s or 0)
         except errors.ServiceUnavailable:
-            # It is committed: an error now would lose its id.
+            # The training is committed. After an error the client would not know its id.
             return replies.started(task_id, TaskType.TRAINING, prefer)
         if standing.status.finished and prefer.wait_s is not None:
             return replies.rendered(standing.as_dict(), headers=prefer.applied(waited=True))
@@ -65,12 +65,12 @@ def router(desk: TrainingDesk) -> APIRouter:
 
     @routes.get("/status/{task_id}", **documentation.TRAIN_STATUS)
     async def status(task_id: UUID, wait: Wait = 0) -> Response:
-        """Say how far a training is, and how good the model that it made."""
+        """Return the progress of a training, then the metrics of its model."""
         return replies.rendered((await _wait(desk, task_id, min(wait, LONGEST_WAIT_S))).as_dict())
 
     @routes.delete("/{task_id}", **documentation.TRAIN_CANCEL)
     async def cancel(task_id: UUID) -> Response:
-        """Cancel what has not finished; a running training ends at its next step."""
+        """Cancel a training that has not finished; a running one ends at its next step."""
         await desk.trainings.cancel(task_id)
         return replies.rendered((await _wait(desk, task_id, 0)).as_dict())
 
@@ -93,14 +93,14 @@ def _start(request: Request, settings: bodies.TrainingBody) -> TrainingStart:
 
 async def _commit(desk: TrainingDesk, start: TrainingStart) -> UUID:
     if await desk.trainings.unfinished(_MOST_UNFINISHED) >= _MOST_UNFINISHED:
-        raise errors.Overloaded(f"{_MOST_UNFINISHED} trainings are waiting already; try again when one has ended.")
+        raise errors.Overloaded(f"{_MOST_UNFINISHED} trainings are unfinished already; try again when one has ended.")
     if await desk.trainings.start(start):
         desk.outbox.add([TaskMessage(topology.TRAINING, start.task_id, start.traceparent, start.request_id)])
         return start.task_id
-    # Nothing is stored only where the key is taken, so that it is known now: whoever took it has committed.
+    # ``start`` stores nothing only if the key exists. Its request has committed, so the key can be read now.
     known = await desk.trainings.find_key(start.caller, start.key or "")
     if known is None:
-        raise errors.ServiceUnavailable("The request with this Idempotency-Key has just been dropped; try again.")
+        raise errors.ServiceUnavailable("This Idempotency-Key was deleted a moment ago; send the request again.")
     return idempotency.same_request(known, start.digest)
 
 

@@ -27,7 +27,13 @@ _SHOWN = ("auc", "auc_within_lists", "hit_at_1", "ndcg_at_10", "mrr", "log_loss"
 @click.option("--places", type=_FILE, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
 @click.option("--impressions", type=_FILE, help="The lists shown, ten consecutive rows each, with their label.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the model and its card.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Parts the travellers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Selects the held-out travellers; the same seed and files give the same model.",
+)
 @click.option("--reproduce", metavar="VERSION", help="Train a stored version again and compare the digests.")
 @DATA_DIR
 def train(
@@ -38,9 +44,9 @@ def train(
     reproduce: str | None,
     data_dir: Path | None,
 ) -> None:
-    """Learn from files, or reproduce a version of the registry.
+    """Train a model on files, or reproduce a version of the registry.
 
-    The candidates are judged on travellers that they have not seen; the one that is chosen is fitted again on all.
+    Candidate models are evaluated on held-out travellers. The chosen one is then fitted again on all lists.
     """
     if reproduce is not None:
         from placerank.cli.learning.reproduction import reproduce_version
@@ -57,12 +63,15 @@ def train(
 @click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
 @click.option("--impressions", type=_FILE, required=True, help="The lists shown, with their label.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--scores", type=click.Path(path_type=Path, dir_okay=False), help="Write one score a row, in row order.")
+@click.option("--scores", type=click.Path(path_type=Path, dir_okay=False), help="Write one score per row, in order.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture (.png, .svg, .pdf).")
 def evaluate(
     place: Path, places: Path, impressions: Path, *, as_json: bool, scores: Path | None, plot: Path | None
 ) -> None:
-    """Say how good a model is on lists that were shown; a score is P(chosen | its list, or nothing of it)."""
+    """Compute a model's metrics on lists that were shown.
+
+    The score of a row is the probability that its place is chosen from its list; choosing nothing is an option too.
+    """
     from placerank.files.impressions import read_impressions
     from placerank.files.models import read_model
     from placerank.ranking.lists import choice_probabilities
@@ -116,7 +125,7 @@ def _judged(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: Show
 
 
 def _catalogue_coverage(model: Model, places: list[Place], lists: ShownLists) -> float:
-    """The share of the catalogue that is among the ten best of a traveller of the lists at least."""
+    """The share of the catalogue that is in the best ten of at least one traveller of the lists."""
     import numpy as np
 
     from placerank.ranking.catalogue import place_values

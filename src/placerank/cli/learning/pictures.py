@@ -1,4 +1,4 @@
-"""Pictures of how good a model is. The only module that needs matplotlib, which no process loads."""
+"""Pictures of a model's quality. Only this module imports matplotlib; no long-running process loads it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FEW: Final = 5
 
 
 def write_picture(path: Path, rows: NDArray[np.float64], lists: ShownLists) -> None:
-    """Write a reliability curve and NDCG@10 by kind of traveller; the name's ending says in which format."""
+    """Write a reliability curve and NDCG@10 by kind of traveller; the suffix of the name selects the format."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     _reliability(left, rows, lists)
@@ -38,7 +38,7 @@ def write_picture(path: Path, rows: NDArray[np.float64], lists: ShownLists) -> N
 
 
 def kind_of(traveller: Traveller) -> str:
-    """What sort of party a traveller is, by what every traveller says."""
+    """The kind of a traveller's party, from fields that every request has."""
     if traveller.children_num:
         return "with children"
     if traveller.people_age and min(traveller.people_age) >= 60:
@@ -50,7 +50,7 @@ def kind_of(traveller: Traveller) -> str:
 def _reliability(axes: Any, rows: NDArray[np.float64], lists: ShownLists) -> None:
     bins = reliability(rows, chosen_rows(lists))
     greatest = max(1e-3, *(float(promised.mean()) for promised, _ in bins))
-    axes.plot([0, greatest], [0, greatest], color="grey", linewidth=1, label="as promised")
+    axes.plot([0, greatest], [0, greatest], color="grey", linewidth=1, label="perfect")
     axes.plot([promised.mean() for promised, _ in bins], [came.mean() for _, came in bins], "o-", label="model")
     axes.set(xlabel="score", ylabel="share chosen", title="Reliability")
     axes.legend()

@@ -1,4 +1,4 @@
-"""``placerank rank``: every traveller of a file, on every core, without a service."""
+"""``placerank rank``: ranks all places for every traveller of a file, on every core, without a service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Answers = Iterator[list[Ranking]]
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-#: What a thread takes at a time.
+#: Travellers that a thread ranks at a time.
 _BATCH: Final = 256
 _COLUMNS: Final = ("traveller", "position", "location_id", "score")
 _console = Console(stderr=True)
@@ -37,12 +37,17 @@ _console = Console(stderr=True)
 
 @click.command()
 @click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
-@click.option("--travellers", type=_FILE, required=True, help="Who to rank for, in the same formats.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Its name says how.")
-@click.option("--model", "place", type=click.Path(path_type=Path, exists=True), help="Folder or file; else the prior.")
+@click.option("--travellers", type=_FILE, required=True, help="The travellers, in the same formats.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File to write; its suffix selects CSV, TSV or JSON lines (.gz too).",
+)
+@click.option("--model", "place", type=click.Path(path_type=Path, exists=True), help="Folder or file; default: prior.")
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Places for each traveller.")
 def rank(places: Path, travellers: Path, out: Path, place: Path | None, limit: int) -> None:
-    """Rank every place of a file for every traveller of another, all or nothing."""
+    """Rank every place of one file for every traveller of another. If a row is bad, no file is written."""
     from placerank.ranking.errors import ModelError
 
     write = _writer(out)
@@ -62,14 +67,14 @@ def rank(places: Path, travellers: Path, out: Path, place: Path | None, limit: i
 
 
 def _ranked(model: Model, table: PlaceTable, travellers: Sequence[Traveller], limit: int) -> Answers:
-    """Rankings in the order of the travellers, batch by batch; never more than a few batches wait to be written."""
+    """Yield batches of rankings, in the order of the travellers; about two batches per core are in flight."""
     import torch
 
     from placerank.ranking.scoring.scorer import Scorer
 
     scorer = Scorer(model, table)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # A thread a core, each with products of its own: one product is too small to be parted.
+    # One thread per core, each with its own matrix products: one product is too small to split over threads.
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as threads:
         waiting: deque[Future[list[Ranking]]] = deque()
         for start in range(0, len(travellers), _BATCH):
@@ -87,8 +92,9 @@ def _counted(answers: Answers, advance: Callable[[int], None]) -> Iterator[Ranki
 
 
 def _writer(out: Path) -> Callable[[Iterator[Ranking], PlaceTable], None]:
-    """What writes rankings in the format of the name; before anything is computed it is known that there is one."""
-    from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, format_of, writing
+    """The writer for the format that the file name selects; called first, so that an unknown format fails early."""
+    from placerank.files.places import DELIMITERS, JSON_LINES, UnknownFormatError, format_of
+    from placerank.files.writing import writing
 
     try:
         kind = format_of(out.name)
@@ -114,7 +120,7 @@ def _line(number: int, ranking: Ranking, table: PlaceTable) -> str:
 
 
 def _shown(ranking: Ranking, table: PlaceTable) -> Iterator[tuple[int, int, float]]:
-    """Position from 1, place and score, best first."""
+    """Yield position (from 1), place id and score, best first."""
     ids: list[int] = table.location_ids[list(ranking.rows)].tolist()
     return zip(range(1, len(ids) + 1), ids, ranking.scores, strict=True)
 
@@ -129,7 +135,7 @@ def _table(path: Path) -> PlaceTable:
 
 
 def _columns(rows: Any) -> PlaceTable:
-    """A catalogue; without ids the first row is place 1."""
+    """A catalogue of these rows; if the file has no ids, the places are numbered from 1."""
     import numpy as np
 
     from placerank.domain import PLACE_FIELDS
@@ -155,7 +161,7 @@ def _travellers(path: Path) -> list[Traveller]:
 
 
 def _read(path: Path, read: Callable[[], Any]) -> Any:
-    """What a file holds; every bad row is named, and ends it."""
+    """Read a file; prints every bad row, and raises ``PlacerankError`` if there is one."""
     try:
         found = read()
     except OSError as error:
@@ -165,7 +171,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
         click.echo(f"{path}: {problem}", err=True)
     if problems:
         bad = len({problem.line for problem in problems})
-        raise PlacerankError(f"{path} has {bad} bad rows: nothing was ranked. Mend them.")
+        raise PlacerankError(f"{path} has {bad} bad rows: nothing was ranked. Fix them.")
     return found
 
 

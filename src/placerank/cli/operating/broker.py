@@ -25,22 +25,22 @@ class Version(click.ParamType[tuple[int, int]]):
             return value
         found = re.match(r"(\d+)\.(\d+)(\.|-|$)", str(value))
         if found is None:
-            self.fail(f"{value!r} is no version of RabbitMQ such as 4.3.", param, ctx)
+            self.fail(f"{value!r} is not a version of RabbitMQ, such as 4.3.", param, ctx)
         return int(found[1]), int(found[2])
 
 
 @click.command()
 @click.option("--broker-version", type=Version(), required=True, help="The broker's version, such as 4.3.")
-@click.option("--output", type=click.Path(dir_okay=False), help="File to write; else standard output.")
+@click.option("--output", type=click.Path(dir_okay=False), help="File to write; default: standard output.")
 def definitions(broker_version: tuple[int, int], output: str | None) -> None:
-    """Write what RabbitMQ has to import at its start: user, virtual host, exchanges, queues, bindings and policies.
+    """Write the definitions that RabbitMQ imports: user, virtual host, exchanges, queues, bindings and policies.
 
-    User, password and virtual host are those of CELERY_BROKER_URL. The password is in it as a salted hash only.
+    User, password and virtual host are those of CELERY_BROKER_URL. The file has only a salted hash of the password.
     """
     url = settings.load().broker_url.get_secret_value()
     user, password = addresses.credentials(url)
     if not user or not password:
-        raise ConfigurationError("CELERY_BROKER_URL names no user or no password: the broker would let nobody in.")
+        raise ConfigurationError("CELERY_BROKER_URL needs a user and a password: without them no client could log in.")
     vhost = unquote(urlsplit(url).path[1:]) or "/"
     text = json.dumps(definitions_for(broker_version, user=user, password=password, vhost=vhost), indent=2)
     if output is None:

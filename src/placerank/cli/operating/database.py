@@ -1,4 +1,4 @@
-"""``placerank migrate`` and ``placerank wait``: the database before everything else."""
+"""``placerank migrate`` and ``placerank wait``: they prepare the start of the other processes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PAUSE_S = 1.0
 
 
 @click.command()
-@click.option("--wait", default=0, show_default=True, help="Seconds to wait for a database that is not there yet.")
+@click.option("--wait", default=0, show_default=True, help="Seconds to wait for an unreachable database.")
 def migrate(wait: int) -> None:
-    """Bring the database to this version's schema. Safe to run twice, and by two at once."""
+    """Migrate the database to this version's schema. Safe to repeat, and to run twice at the same time."""
     url = settings.load().database_url.get_secret_value()
     deadline, said = time.monotonic() + wait, ""
     while True:
@@ -35,16 +35,16 @@ def migrate(wait: int) -> None:
 
 
 @click.command()
-@click.option("--timeout", default=0, show_default=True, help="Seconds after which to give up; 0 is never.")
+@click.option("--timeout", default=0, show_default=True, help="Seconds after which to give up; 0: never.")
 def wait(timeout: int) -> None:
-    """Wait until the database is reached and migrated, and no service refuses user or password.
+    """Wait until the database is reachable and migrated, and no service refuses user or password.
 
-    A broker or a cache that is away is not waited for: every process starts without them.
+    It does not wait for an unreachable broker or cache: every process can start without them.
     """
     from placerank.runtime import obstacles
 
     configured = settings.load()
-    # What it waits for is said below, once; the libraries would repeat it at every attempt.
+    # The reason is printed below, once. The libraries would log it at every attempt.
     set_up_logging("CRITICAL", "text")
     deadline, said = time.monotonic() + timeout, ""
     while found := obstacles(configured):
@@ -52,11 +52,11 @@ def wait(timeout: int) -> None:
             raise PlacerankError(" ".join(found))
         said = _say_once(" ".join(found), said)
         time.sleep(_PAUSE_S)
-    click.echo("Database, broker and cache are as they have to be.")
+    click.echo("The database is migrated, and no service refuses user or password.")
 
 
 def _say_once(sentence: str, said: str) -> str:
-    """Tell why there is a wait, once for each reason; returns what has been told."""
+    """Print the reason for the wait if it has changed; returns the reason printed last."""
     if sentence != said:
         click.echo(f"Waiting: {sentence}", err=True)
     return sentence

@@ -1,4 +1,4 @@
-"""``placerank dead-letters``: tasks that nobody could finish."""
+"""``placerank dead-letters``: tasks that no worker could finish."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {topology.INFERENCE.task: TaskType.INFERENCE, topology.TRAINING.task: TaskType.TRAINING}
 _LIMIT = click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Letters to look at."
+    "--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Most letters to read."
 )
 _IDS = click.argument("task_ids", nargs=-1, type=click.UUID, metavar="[TASK_ID]...")
-_ALL = click.option("--all", "everything", is_flag=True, help="Every letter, instead of named ones.")
+_ALL = click.option("--all", "everything", is_flag=True, help="All letters that were read, instead of named ones.")
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Tasks that ended in the dead-letter queue: list them, replay them, throw them away."""
+    """List, replay or purge tasks that ended in the dead-letter queue."""
 
 
 @dead_letters.command("list")
 @_LIMIT
 def list_(limit: int) -> None:
-    """List the letters, the oldest first: task id, task, and why it was given up."""
+    """List the letters, the oldest first: task id, task name and reason."""
     letters = asyncio.run(_list(configuration.load(), limit))
     for letter in letters:
         click.echo(f"{letter.task_id or '(unreadable)'}  {letter.task}  {letter.reason}")
-    click.echo(f"{len(letters)} dead letters{' looked at' if len(letters) == limit else ''}.", err=True)
+    click.echo(f"{len(letters)} dead letters{', and maybe more (--limit)' if len(letters) == limit else ''}.", err=True)
 
 
 @dead_letters.command()
@@ -48,12 +48,12 @@ def list_(limit: int) -> None:
 @_ALL
 @_LIMIT
 def replay(task_ids: Sequence[UUID], limit: int, *, everything: bool) -> None:
-    """Let tasks begin anew, with three attempts again. The relay publishes them in a moment."""
+    """Restart failed tasks, with three new attempts. The relay publishes them shortly afterwards."""
     wanted = _wanted(task_ids, everything=everything)
     replayed, found = asyncio.run(_replay(configuration.load(), wanted, limit))
     click.echo(f"Replayed {replayed} of {found} dead letters.")
     if replayed < found:
-        click.echo("The others stay: their tasks have not failed, or are not stored any more; purge them.", err=True)
+        click.echo("The others are kept: their tasks have not failed, or are no longer stored. Purge them.", err=True)
 
 
 @dead_letters.command()
@@ -61,15 +61,15 @@ def replay(task_ids: Sequence[UUID], limit: int, *, everything: bool) -> None:
 @_ALL
 @_LIMIT
 def purge(task_ids: Sequence[UUID], limit: int, *, everything: bool) -> None:
-    """Throw letters away. Their tasks stay as they ended."""
+    """Remove letters from the queue. Their stored tasks do not change."""
     wanted = _wanted(task_ids, everything=everything)
-    click.echo(f"Threw {asyncio.run(_purge(configuration.load(), wanted, limit))} dead letters away.")
+    click.echo(f"Removed {asyncio.run(_purge(configuration.load(), wanted, limit))} dead letters.")
 
 
 def _wanted(task_ids: Sequence[UUID], *, everything: bool) -> set[UUID] | None:
-    """The named tasks, or none for all."""
+    """The named tasks; None for all."""
     if bool(task_ids) == everything:
-        raise click.UsageError("Name tasks by their ids, or say --all.")
+        raise click.UsageError("Give task ids or --all, and not both.")
     return None if everything else set(task_ids)
 
 
@@ -102,7 +102,8 @@ async def _replay(settings: configuration.Settings, wanted: set[UUID] | None, li
         queue = await stack.enter_async_context(DeadLetterQueue.opened(settings.broker_url.get_secret_value()))
         letters = _chosen(await queue.take(limit), wanted)
         revived = await _revive(OperationsRepository(database), letters)
-        # What was known of their end is wrong from now on. The letters go last: a death before brings them back.
+        # The cached results of these tasks are stale now. The letters are dropped last: after a crash before that
+        # they are in the queue again.
         await cache.forget(list(revived))
         await queue.drop([letter for letter in letters if letter.task_id in revived])
         return len(revived), len(letters)
@@ -123,7 +124,7 @@ def _chosen(letters: Sequence[Letter], wanted: set[UUID] | None) -> list[Letter]
     missing = wanted - {letter.task_id for letter in letters}
     if missing:
         raise PlacerankError(
-            f"No dead letter is there for {', '.join(sorted(map(str, missing)))}: nothing was changed "
-            "(placerank dead-letters list shows them)."
+            f"There is no dead letter for {', '.join(sorted(map(str, missing)))}: nothing was changed. "
+            "`placerank dead-letters list` shows the letters."
         )
     return [letter for letter in letters if letter.task_id in wanted]

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @click.command()
 def doctor() -> None:
-    """Check settings and services. Exit code 0: all is well, 1: something is not, 2: a setting is wrong."""
+    """Check settings and services. Exit code 0: everything works, 1: a check failed, 2: a setting is wrong."""
     from placerank.telemetry import set_up_logging
 
     try:
         settings = configuration.load()
     except ConfigurationError as error:
-        click.echo(f"✗ The settings make sense\n    {error}\n    → docs/reference/settings.md has every variable.")
+        click.echo(f"✗ The settings are valid\n    {error}\n    → docs/reference/settings.md has every variable.")
         sys.exit(2)
-    click.echo("✓ The settings make sense")
-    # What is away is said below, once and in its place.
+    click.echo("✓ The settings are valid")
+    # Unreachable services are reported below. Log lines would repeat it.
     set_up_logging("CRITICAL", "text")
     sys.exit(1 if _tell(_findings(settings)) else 0)
 
@@ -50,7 +50,7 @@ async def _look(settings: configuration.Settings) -> Overview:
 
 
 def _tell(findings: Iterable[Finding]) -> int:
-    """Print each as it is found; returns how many are bad."""
+    """Print each finding as soon as it is known; returns the number of problems."""
     bad = 0
     for finding in findings:
         if finding.problem is None:

@@ -1,4 +1,4 @@
-"""``placerank prune``: rows that are old enough go."""
+"""``placerank prune``: removes old rows."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Age(click.ParamType[timedelta]):
             return value
         found = re.fullmatch(r"(\d{1,5})([mhdw])", str(value).strip())
         if found is None:
-            self.fail(f"{value!r} is no age: write a number and m, h, d or w, such as 90d.", param, ctx)
+            self.fail(f"{value!r} is not an age: write a number and m, h, d or w, such as 90d.", param, ctx)
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 @click.command()
-@click.option("--older-than", type=Age(), required=True, help="What is kept: 90d, 12h, 30m, 4w.")
+@click.option("--older-than", type=Age(), required=True, help="Age, such as 90d, 12h, 30m or 4w.")
 def prune(older_than: timedelta) -> None:
-    """Remove answers that finished and are older, their travellers and events, and places that nothing shows any more.
+    """Remove finished answers older than an age, their travellers and events, and removed places that no answer shows.
 
-    What has not finished stays, and so do models. Interrupted, it goes on the next time.
+    Unfinished answers and models are kept. After an interruption the next run continues.
     """
     pruned = asyncio.run(_prune(configuration.load(), datetime.now(UTC) - older_than))
     click.echo(

@@ -25,14 +25,20 @@ UNHEALTHY = 1
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between updates with --watch.",
+)
 def status(*, watch: bool, interval: float) -> None:
-    """Show queue, workers, rates, versions and health. Exit code 0: healthy, 1: something has to be done."""
+    """Show queue, workers, rates, versions and health. Exit code 0: healthy, 1: unhealthy."""
     from placerank.telemetry import set_up_logging
 
     settings = configuration.load()
-    # What is away is said below, once and in its place.
+    # Unreachable services are reported below. Log lines would repeat it.
     set_up_logging("ERROR", "text", secrets=configuration.secrets(settings))
     seen = asyncio.run(_show(settings, interval if watch else None))
     sys.exit(0 if seen.healthy else UNHEALTHY)
@@ -62,7 +68,7 @@ async def _watch(console: Console, looking: Overseer, seen: Overview, interval: 
 
 
 def picture(seen: Overview) -> RenderableType:
-    """A look as a picture for a terminal."""
+    """Render an overview for a terminal."""
     parts = [_queues(seen), _rates(seen), _versions(seen), _services(seen)]
     return Group(_health(seen), Columns([part for part in parts if part is not None], padding=(0, 1)))
 
@@ -110,12 +116,14 @@ def _versions(seen: Overview) -> Table | None:
 
 def _services(seen: Overview) -> Table:
     table = _pairs("Services")
-    table.add_row("database", "away" if seen.figures is None else f"{seen.figures.size_bytes / 1e6:.0f} MB")
+    table.add_row("database", "unreachable" if seen.figures is None else f"{seen.figures.size_bytes / 1e6:.0f} MB")
     if seen.figures is not None:
         table.add_row("connections", f"{seen.figures.connections} of {seen.figures.connections_limit}")
-    table.add_row("broker", "ok" if seen.queues else "away")
+    table.add_row("broker", "ok" if seen.queues else "unreachable")
     cache = seen.cache
-    table.add_row("cache", "away" if cache is None else f"{cache.memory_bytes / 1e6:.1f} MB, {cache.records} records")
+    table.add_row(
+        "cache", "unreachable" if cache is None else f"{cache.memory_bytes / 1e6:.1f} MB, {cache.records} records"
+    )
     return table
 
 

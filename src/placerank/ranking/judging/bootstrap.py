@@ -1,4 +1,7 @@
-"""Intervals by resampling travellers, not lists: one traveller's lists are alike (Efron and Tibshirani 1993)."""
+"""Bootstrap intervals (Efron and Tibshirani 1993).
+
+Travellers are resampled, not lists, because the lists of one traveller are similar.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
 _LEVEL: Final = (2.5, 97.5)
 _ROUNDS: Final = 1_000
-#: Rows that all rounds of the slower metrics look at together.
+#: The number of rounds of the slower metrics is chosen so that all rounds together process about this many rows.
 _ROWS: Final = 4_000_000
 
 
 def mean_interval(values: NDArray[np.float64], identities: Sequence[str], seed: int) -> tuple[float, float]:
-    """The 95 % interval of the mean of ``values`` [L], which belong to these travellers."""
+    """The 95 % interval of the mean of ``values`` [L], given the traveller of each value."""
     numbers = _numbers(identities)
     sums, counts = np.bincount(numbers, values), np.bincount(numbers).astype(np.float64)
     rng = np.random.default_rng([seed, 71])
@@ -37,7 +40,7 @@ def mean_interval(values: NDArray[np.float64], identities: Sequence[str], seed: 
 def metric_intervals(
     rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric of order, loss and calibration, given every row's chance and nothing's."""
+    """The 95 % interval of each metric of order, loss and calibration, given P(chosen) of rows and P(nothing)."""
     rounds = int(np.clip(_ROWS // max(1, len(rows)), 40, 200))
     found = [
         judge_order(_rows_of(rows, lists, which), nothing[which], lists.subset(which))
@@ -53,7 +56,7 @@ def metric_intervals(
 
 
 def _resampled(identities: Sequence[str], rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Numbers of the lists of travellers drawn with replacement."""
+    """For each round, the indices of the lists of travellers drawn with replacement."""
     numbers = _numbers(identities)
     by_traveller = np.argsort(numbers, kind="stable")
     counts = np.bincount(numbers)

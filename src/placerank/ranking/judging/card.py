@@ -1,4 +1,4 @@
-"""A model card: what a model is, what it learned from, how good it is, in Markdown (Mitchell et al. 2019)."""
+"""A model card in Markdown: what a model is, its training data and its metrics (Mitchell et al. 2019)."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from placerank.ranking.model import Model
 
 _KINDS: Final = {
-    "prior": "Weights by judgement: it has learned from nobody.",
-    "logit": "A conditional logit over the places shown and choosing nothing, pulled toward the prior.",
-    "lapse": "A choice model with a share of choices made at random, and few weights, pulled toward each other.",
-    "rich": "The same with saturating ratings, wishes that count more together, and a bent price.",
+    "prior": "Hand-chosen weights. It was not trained on any data.",
+    "logit": "A conditional logit over the places shown and choosing nothing, regularised toward the prior.",
+    "lapse": "A choice model with a lapse rate (choices at random) and few weights, regularised toward each other.",
+    "rich": "A choice model with a lapse rate, saturating ratings, combinations of wishes and a squared log price.",
 }
 _MIND: Final = (
-    "## What to mind\n\nIt has seen choices among the places that were shown, by the travellers who were there. "
-    "Other places and other travellers may differ; names and ids are no features."
+    "## Limitations\n\nTraining data are choices among the places that were shown, by the travellers who were there. "
+    "For other places and other travellers the model may be worse. Names and ids are not features."
 )
 _MOST_WEIGHTS: Final = 20
 
 
 def model_card(model: Model, intervals: Mapping[str, tuple[float, float]], name: str = "") -> str:
-    """The card of a model; ``intervals`` are 95 % ones of its metrics, by traveller."""
+    """The card of a model; ``intervals`` are the 95 % intervals of its metrics, by traveller."""
     parts = [
         f"# Model {name or model.digest[:12]}",
         _KINDS[model.kind],
-        "It ranks places for a traveller; a score is the chance that the place is chosen from those shown, or nothing.",
+        "It ranks places for a traveller. A score is P(the place is chosen | the places shown and choosing nothing).",
         _table("What it is", _facts(model)),
         _table("What it learned from", dict(model.data) or {"lists": "none"}),
-        _table("How good it is, on travellers that it had not seen", _metrics(model, intervals)),
-        _table("What counts most (weight times the spread of its feature)", _weights(model)),
+        _table("How good it is, on held-out travellers", _metrics(model, intervals)),
+        _table("Greatest weights (weight times the spread of its feature)", _weights(model)),
         _MIND,
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,8 +1,9 @@
-"""What another policy would have earned, from what one policy showed and how likely it was to show just that.
+"""Estimates the mean reward of another policy from logged decisions and their propensities (off-policy evaluation).
 
-A unit is one decision: what was shown, with which chance (its propensity), and what came of it. Weights are the chance
-that the other policy decides the same over that propensity (Horvitz and Thompson 1952). Where few units carry most of
-the weight the estimate is luck: the effective sample size (Kish 1965) says so, and nothing is concluded then.
+A unit is one decision: what was shown, the probability of showing it (its propensity), and the reward. Its weight is
+the probability that the other policy decides the same, divided by the propensity (Horvitz and Thompson 1952). If few
+units carry most of the weight, the estimate depends on luck. The effective sample size (Kish 1965) shows this, and an
+estimate with a small one is not conclusive.
 
 See Swaminathan and Joachims 2015 for self-normalisation, Dudik, Langford and Li 2011 for the doubly robust estimate.
 """
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists
     from placerank.ranking.model import Model
 
-#: Effective units below which no estimate is concluded from.
+#: Effective sample size below which an estimate is not conclusive.
 LEAST_EFFECTIVE: Final = 50.0
 _Z: Final = 1.96
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean reward with its 95 % interval, from so many effective units."""
+    """A mean reward with its 95 % interval and its effective sample size."""
 
     value: float
     low: float
@@ -38,15 +39,15 @@ class Estimate:
 
     @property
     def conclusive(self) -> bool:
-        """Whether there are units enough to conclude anything."""
+        """Whether the effective sample size is large enough to conclude anything."""
         return self.effective >= LEAST_EFFECTIVE
 
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """N decisions: ``propensities`` of what was shown, ``target`` chances of the same under the other policy, rewards.
+    """N decisions with their rewards; ``target`` are the probabilities of the same decisions under the other policy.
 
-    All float64 [N]. Raises ValueError where a propensity is not above 0, or shapes differ.
+    All float64 [N]. Raises ValueError if a propensity is not above 0 or if the shapes differ.
     """
 
     propensities: NDArray[np.float64]
@@ -55,30 +56,30 @@ class Logged:
 
     def __post_init__(self) -> None:
         if not self.propensities.shape == self.target.shape == self.rewards.shape:
-            raise ValueError("Each decision needs a propensity, a chance under the other policy and a reward.")
+            raise ValueError("Each decision needs a propensity, a probability under the other policy and a reward.")
         if not (self.propensities > 0).all():
-            raise ValueError("What was shown had a chance to be shown: its propensity is above 0.")
+            raise ValueError("Every propensity must be above 0.")
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """How much each decision counts."""
+        """The importance weight of each decision."""
         return self.target / self.propensities
 
 
 def effective_size(weights: NDArray[np.float64]) -> float:
-    """To how many equally weighted units these come."""
+    """The effective sample size of these weights (Kish 1965)."""
     squares = float((weights**2).sum())
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 def ips(logged: Logged) -> Estimate:
-    """Inverse propensity scoring: without bias, and of great variance."""
+    """Inverse propensity scoring: unbiased, with high variance."""
     weights = logged.weights
     return _estimate(weights * logged.rewards, weights)
 
 
 def self_normalised(logged: Logged) -> Estimate:
-    """IPS over the sum of the weights: a little bias for much less variance."""
+    """IPS divided by the sum of the weights: slightly biased, with much less variance."""
     weights = logged.weights
     total = weights.sum()
     if total <= 0:
@@ -89,19 +90,20 @@ def self_normalised(logged: Logged) -> Estimate:
 
 
 def doubly_robust(logged: Logged, expected: NDArray[np.float64], expected_target: NDArray[np.float64]) -> Estimate:
-    """A model's expectation, corrected by what came: right if the model or the propensities are.
+    """A model's expected rewards, corrected by the observed ones: right if the model or the propensities are right.
 
-    ``expected`` [N] is the reward that a model expects of what was shown, ``expected_target`` [N] of the other policy.
+    ``expected`` [N] are the rewards that a model expects of what was shown, ``expected_target`` [N] of what the other
+    policy would show.
     """
     weights = logged.weights
     return _estimate(expected_target + weights * (logged.rewards - expected), weights)
 
 
 def first_places(model: Model, lists: ShownLists, propensities: NDArray[np.float64]) -> Logged:
-    """Would the traveller have taken the place that ``model`` puts first? From lists that were shown in random order.
+    """Decisions about the first place of lists shown in random order; the other policy shows the best of ``model``.
 
-    ``propensities`` [L] are the chances that a list had the first place that it had, given its places; the reward is
-    that this place was chosen. Every list must have a place.
+    ``propensities`` [L] are the probabilities of each list's first place, given its places. The reward is 1 if the
+    first place was chosen, else 0. Every list must have a place.
     """
     firsts = lists.offsets[:-1]
     utilities = list_utilities(model, lists)

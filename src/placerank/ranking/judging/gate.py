@@ -1,4 +1,4 @@
-"""Whether a new model may take over from the one in use: both judged on the same lists, which neither has seen."""
+"""Decides whether a new model may replace the one in use. Both are evaluated on the same held-out lists."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists
     from placerank.ranking.model import Model
 
-#: Calibration errors that differ by less are one and the same: with a few hundred lists that is about their noise.
+#: A smaller difference of calibration errors is ignored: with a few hundred lists it is about as large as their noise.
 _WORSE_CALIBRATION: Final = 0.01
-#: The share of places that ever come first may fall so far below that of the model in use.
+#: The coverage must be at least this fraction of the coverage of the model in use.
 _LEAST_COVERAGE: Final = 0.8
-#: A place may cost so many times the products that it costs now.
+#: The number of products per place may be at most this multiple of that of the model in use.
 _GREATEST_COST: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The figures of one of the two models; ``cost`` is products for each place."""
+    """The metrics of one of the two models; ``cost`` is the number of products per place."""
 
     log_loss: float
     auc_within_lists: float
@@ -33,10 +33,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether the challenger passes, why not (sentences), and the figures that say so.
+    """Whether the challenger passes, the reasons if it does not (sentences), and the figures behind the decision.
 
-    ``gain`` is the champion's loss less the challenger's, in nats a list, with its 95 % interval by traveller;
-    ``order`` is that of the area under the curve within lists, of the challenger and of what it has more.
+    ``gain`` is the champion's loss minus the challenger's, in nats per list, and ``interval`` its 95 % interval by
+    traveller. ``order`` holds the 95 % intervals of the area under the curve within lists: first that of the
+    challenger's area, then that of the challenger's area minus the champion's.
     """
 
     passed: bool
@@ -55,7 +56,7 @@ class Decision:
 
 
 def decide(champion: Model, challenger: Model, window: ShownLists, seed: int) -> Decision:
-    """Compare the two on ``window``, of which there must be one list at least."""
+    """Compare the two models on ``window``, which must hold at least one list."""
     gains = list_losses(champion, window) - list_losses(challenger, window)
     interval = mean_interval(gains, window.identities, seed)
     old, new = _side(champion, window), _side(challenger, window)
@@ -69,24 +70,24 @@ def _reasons(interval: tuple[float, float], old: Side, new: Side) -> list[str]:
     found = []
     if interval[0] <= 0:
         found.append(
-            f"It is not better for certain: the gain lies between {interval[0]:.4f} and {interval[1]:.4f} nats."
+            f"It is not better with 95 % confidence: the gain is {interval[0]:.4f} to {interval[1]:.4f} nats per list."
         )
     if new.ece > old.ece + _WORSE_CALIBRATION:
-        found.append(f"Its chances are worse calibrated: an error of {new.ece:.4f} instead of {old.ece:.4f}.")
+        found.append(f"It is worse calibrated: the calibration error is {new.ece:.4f} instead of {old.ece:.4f}.")
     if new.coverage < _LEAST_COVERAGE * old.coverage:
-        found.append(f"It puts fewer places first: {new.coverage:.3f} of them instead of {old.coverage:.3f}.")
+        found.append(f"Its coverage is too low: {new.coverage:.3f} of the places come first, not {old.coverage:.3f}.")
     if new.cost > _GREATEST_COST * old.cost:
-        found.append(f"It costs too much: {new.cost} products a place instead of {old.cost}.")
+        found.append(f"It costs too much: {new.cost} products per place instead of {old.cost}.")
     return found
 
 
 def _reasons_of_order(order: tuple[tuple[float, float], tuple[float, float]]) -> list[str]:
     own, more = order
     if own[0] <= 0.5:
-        # Where choices are noise, who says so loses least; it has learned nothing for all that.
-        return [f"Its order is not better than chance for certain: an area between {own[0]:.4f} and {own[1]:.4f}."]
+        # If choices are noise, a model that predicts noise has the lowest loss, although it has learned nothing.
+        return [f"Its order is not better than chance with 95 % confidence: the AUC is {own[0]:.4f} to {own[1]:.4f}."]
     if more[1] < 0:
-        return [f"Its order is worse: the area changes by {more[0]:.4f} to {more[1]:.4f}."]
+        return [f"Its order is worse: the AUC within lists changes by {more[0]:.4f} to {more[1]:.4f}."]
     return []
 
 

@@ -1,4 +1,4 @@
-"""How well probabilities fit what travellers took. Means over lists or rows; more is better but for the loss."""
+"""Metrics: how well probabilities fit the choices. Higher is better, except for the loss and the calibration error."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     from placerank.ranking.model import Model
 
 
-#: Rows are parted into so many bins of equal size to compare what was promised with what came.
+#: Number of bins, each with equally many rows, in which predicted and observed frequencies are compared.
 _BINS: Final = 15
 
 
 def evaluate(model: Model, lists: ShownLists) -> dict[str, float]:
-    """The metrics of ``model`` on ``lists``, of which there must be one at least.
+    """The metrics of ``model`` on ``lists``, which must hold at least one list.
 
-    Order within a list (``auc_within_lists``, ``ndcg_at_10``, ``mrr``, ``hit_at_1``) is judged where a place was
-    chosen; equals share their ranks. ``log_loss`` is in nats a list and counts choosing nothing. ``precision``,
-    ``recall``, ``f1`` and ``accuracy`` are of rows, with the likeliest place of a list called chosen unless nothing
-    is likelier. ``auc`` is over all rows of all lists. ``ece`` is the expected calibration error of rows (Naeini et al.
-    2015), ``coverage`` the share of the different places shown that come first in one list at least.
+    The metrics of order within a list (``auc_within_lists``, ``ndcg_at_10``, ``mrr``, ``hit_at_1``) use the lists in
+    which a place was chosen; ties share their ranks. ``log_loss`` is in nats per list and includes choosing nothing.
+    ``precision``, ``recall``, ``f1`` and ``accuracy`` are over rows: the most likely place of a list is predicted as
+    chosen unless choosing nothing is more likely. ``auc`` is over all rows of all lists. ``ece`` is the expected
+    calibration error of rows (Naeini et al. 2015). ``coverage`` is the share of the different places shown that come
+    first in at least one list.
     """
     return judge(*choice_probabilities(model, lists), lists)
 
 
 def judge(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
-    """The metrics of chances that are known: of every row [M], and of nothing [L]."""
+    """The metrics of given probabilities: P(chosen) of every row [M], and P(nothing) of every list [L]."""
     return {
         "lists": float(len(lists)),
         "coverage": _coverage(rows, lists),
@@ -42,7 +43,7 @@ def judge(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownL
 
 
 def judge_order(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
-    """Those metrics of :func:`judge` that say how good chances and order are."""
+    """The metrics of :func:`judge` that measure probabilities and order."""
     labels = chosen_rows(lists)
     return {
         "auc": area_under_curve(rows, labels),
@@ -61,7 +62,7 @@ def chosen_rows(lists: ShownLists) -> NDArray[np.bool_]:
 
 
 def area_under_curve(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
-    """P(a chosen row scores above one that is not), equals counting half; 0.5 where there are not both."""
+    """P(a chosen row scores above a row not chosen), ties counting half; 0.5 if there is only one kind of row."""
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if not positives or not negatives:
         return 0.5
@@ -71,12 +72,12 @@ def area_under_curve(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> 
 
 
 def list_losses(model: Model, lists: ShownLists) -> NDArray[np.float64]:
-    """Minus the log of what ``model`` gave the choice of each list, in nats [L]."""
+    """Minus the log of the probability that ``model`` gave to the choice of each list, in nats [L]."""
     return losses_of(*choice_probabilities(model, lists), lists)
 
 
 def losses_of(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: ShownLists) -> NDArray[np.float64]:
-    """The same for chances that are known: of every row [M], and of nothing [L]."""
+    """The same for given probabilities: P(chosen) of every row [M], and P(nothing) of every list [L]."""
     taken = nothing.copy()
     some = lists.chosen >= 0
     taken[some] = rows[lists.offsets[:-1][some] + lists.chosen[some]]
@@ -84,7 +85,7 @@ def losses_of(rows: NDArray[np.float64], nothing: NDArray[np.float64], lists: Sh
 
 
 def calibration_error(chances: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
-    """How far chances lie from how often they came true, as a mean over rows."""
+    """The expected calibration error: the distance of predicted and observed frequencies, as a mean over rows."""
     bins = reliability(chances, labels)
     apart = [len(promised) * abs(float(promised.mean() - came.mean())) for promised, came in bins]
     return sum(apart) / max(1, len(chances))
@@ -93,7 +94,7 @@ def calibration_error(chances: NDArray[np.float64], labels: NDArray[np.bool_]) -
 def reliability(
     chances: NDArray[np.float64], labels: NDArray[np.bool_]
 ) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Chances and what came of them, in bins of equal size from the least chance on."""
+    """Predicted probabilities and outcomes in bins of equally many rows, lowest probabilities first."""
     by_chance = np.argsort(chances, kind="stable")
     return [(chances[part], labels[part]) for part in np.array_split(by_chance, _BINS) if len(part)]
 
@@ -111,7 +112,7 @@ def _coverage(rows: NDArray[np.float64], lists: ShownLists) -> float:
 
 
 def list_areas(model: Model, lists: ShownLists) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The share of the other places that the chosen one beats, for lists that have others; and those lists' numbers."""
+    """The area under the curve of each list with a choice and at least two places, and the indices of these lists."""
     rows, _ = choice_probabilities(model, lists)
     above, equal, others = _places_of_chosen(rows, lists)
     judged = others > 0
@@ -136,7 +137,7 @@ def _order(rows: NDArray[np.float64], lists: ShownLists) -> dict[str, float]:
 def _places_of_chosen(
     rows: NDArray[np.float64], lists: ShownLists
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """For each list with a choice: how many places score above the chosen one, as high, and how many others are."""
+    """For each list with a choice: how many places score above the chosen one, how many tie, how many others exist."""
     lengths = np.diff(lists.offsets)
     some = lists.chosen >= 0
     own = np.full(len(lists), np.nan)

@@ -1,4 +1,4 @@
-"""The least value of a smooth function, by L-BFGS (Nocedal and Wright 2006, algorithm 7.5). The same every time."""
+"""Minimises a smooth function by L-BFGS (Nocedal and Wright 2006, algorithm 7.5); deterministic."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     Pairs = deque[tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 _MEMORY: Final = 12
-#: A step must bring so much of what the slope promises.
+#: A step must reach at least this fraction of the decrease that the gradient predicts (Armijo condition).
 _ARMIJO: Final = 1e-4
 _HALVINGS: Final = 25
-#: Steps that bring less than this share of the value, three in a row, are the end.
+#: The search ends after ``_PATIENCE`` steps in a row with a relative decrease below this.
 _LITTLE: Final = 1e-7
 _PATIENCE: Final = 3
 
@@ -31,7 +31,7 @@ def minimise(
     max_steps: int,
     progress: Callable[[int], None] = lambda _step: None,
 ) -> NDArray[np.float64]:
-    """The point near ``start`` where ``function``, which returns value and gradient [K], is least."""
+    """A minimum of ``function``, which returns value and gradient [K], searched from ``start``."""
     here = start
     value, slope = function(here)
     pairs: Pairs = deque(maxlen=_MEMORY)
@@ -66,7 +66,7 @@ def _along(
     slope: NDArray[np.float64],
     direction: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float64]] | None:
-    """Go along ``direction``, half as far each time that it brings too little; none where it never brings enough."""
+    """Backtracking line search: halves the step until the decrease is sufficient; None if it never is."""
     promised = float(slope @ direction)
     length = 1.0
     for _ in range(_HALVINGS):
@@ -79,7 +79,7 @@ def _along(
 
 
 def _newton_like(slope: NDArray[np.float64], pairs: Pairs) -> NDArray[np.float64]:
-    """The slope times the inverse curvature that the last steps tell of (the two-loop recursion)."""
+    """The gradient times the inverse Hessian, approximated from the last steps (two-loop recursion)."""
     left = slope.copy()
     shares = []
     for moved, bent, scale in reversed(pairs):

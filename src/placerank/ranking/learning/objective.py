@@ -1,7 +1,7 @@
-"""What learning makes small: how surprising the choices are, plus a penalty that keeps weights where data says little.
+"""The objective of training: the negative log likelihood of the choices, plus a penalty that regularises the weights.
 
-Each candidate (:data:`CANDIDATES`) frees other weights and is penalised in its own way. All are scaled by the spread of
-their features, so that one strength serves for all of them.
+Each candidate (:data:`CANDIDATES`) has its own free weights and its own penalty. Weights are scaled by the spread of
+their features, so that one penalty strength fits all of them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from placerank.ranking.model import Kind
 
 _LEAST_SPREAD: Final = 1e-2
-#: Where the absolute value is rounded off, so that it has a slope at zero.
+#: Width of the smoothing of the absolute value around zero, so that it has a gradient there.
 _ROUND: Final = 0.05
 _POOL: Final = np.array([[name in pool for name in WEIGHT_NAMES] for pool in POOLS], dtype=np.float64)
 _IS_BUDGET: Final = np.array([name in BUDGET_TERMS for name in WEIGHT_NAMES])
@@ -50,14 +50,14 @@ _IS_LIMIT: Final = np.array([name in {f"{one}*{other}" for one, other in LIMIT_T
 _IS_OUTSIDE: Final = np.array([name.startswith("outside:") for name in WEIGHT_NAMES])
 _IS_CONSTANT: Final = np.array([name == "outside:one" for name in WEIGHT_NAMES])
 _IS_BASE: Final = np.array([one < len(BASE_TERMS) or one >= len(TERMS) for one in range(len(WEIGHT_NAMES))])
-#: How much is taken at all differs between catalogues, so its constant is all but free; so are limits, which choices
-#: can only ever show to be lower than thought.
+#: Catalogues differ in how often nothing is chosen, so this constant is hardly regularised. Neither are limits, because
+#: choices can only show that a limit's weight is lower than expected.
 _FREE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A shape of model: ``ridge`` pulls weights toward the prior's, ``lasso`` toward those of their kind."""
+    """A kind of model: ``ridge`` pulls weights toward the prior's, ``lasso`` toward those of their pool."""
 
     kind: Kind
     rich: bool
@@ -66,7 +66,7 @@ class Candidate:
     lasso: float
 
 
-#: From the simplest on: a later one has to be better to be taken.
+#: Simplest first: a later candidate is chosen only if it is clearly better.
 CANDIDATES: Final = (
     Candidate("logit", rich=False, mixed=False, ridge=3.0, lasso=0.0),
     Candidate("lapse", rich=False, mixed=True, ridge=0.03, lasso=6.0),
@@ -75,10 +75,10 @@ CANDIDATES: Final = (
 
 
 class Objective:
-    """The penalised loss of ``lists`` in nats, as a function of a candidate's free numbers.
+    """The penalised loss of ``lists`` in nats, as a function of a candidate's parameters.
 
-    These are the weights times their spread, what the weights of each kind have in common, and three numbers of the
-    mixture: the log odds of a lapse, and the weights of the inclusive values.
+    The parameters are the weights times their spread, the common part of each pool, and three numbers of the mixture:
+    the log odds of a lapse, and the weights of the inclusive values.
     """
 
     def __init__(self, lists: ShownLists, candidate: Candidate) -> None:
@@ -99,7 +99,7 @@ class Objective:
 
     @property
     def start(self) -> NDArray[np.float64]:
-        """Where to begin."""
+        """The starting point of the minimisation."""
         begin = self._target.copy()
         if self._mixed:
             begin[: len(WEIGHT_NAMES)][_IS_LIMIT | (np.array(WEIGHT_NAMES) == BUDGET_TERMS[0])] = -2.0
@@ -107,7 +107,7 @@ class Objective:
         return begin
 
     def unfold(self, point: NDArray[np.float64]) -> tuple[NDArray[np.float64], Mixture]:
-        """The weights and the mixture at a point."""
+        """The weights and the mixture at a point of the parameter space."""
         own, shared = point[: len(WEIGHT_NAMES)], point[len(WEIGHT_NAMES) : -3]
         weights = own / self.spread + shared @ _POOL
         if not self._mixed:
@@ -132,9 +132,9 @@ class Objective:
 def likelihood(
     block: Block, weights: NDArray[np.float64], mixture: Mixture
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Log likelihood of what was chosen, and its slope by the weights and by the mixture.
+    """Log likelihood of the choices, and its gradients with respect to the weights and the mixture.
 
-    The mixture's slope is by the log odds of a lapse and by the weights of the inclusive values.
+    The mixture's gradient is with respect to the log odds of a lapse and the weights of the inclusive values.
     """
     utilities, acceptance, outside = block.utilities(weights)
     some = block.present.any(axis=1)
@@ -174,7 +174,7 @@ def _by_weight(
     by_acceptance: NDArray[np.float64],
     by_outside: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The slope by the weights, given that by what they make."""
+    """The gradient with respect to the weights, given the gradients with respect to the utilities."""
     by_place = np.matmul(by_utility[:, None, :], block.features)[:, 0]
     terms = np.zeros(len(TERMS))
     terms[: block.terms] = (block.facts.T @ by_place)[TERM_ROWS[: block.terms], TERM_COLUMNS[: block.terms]]
@@ -185,7 +185,7 @@ def _by_weight(
 
 
 def _penalties(candidate: Candidate) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Strengths of ridge and lasso for each free number."""
+    """Strengths of ridge and lasso for each parameter."""
     limit = _IS_LIMIT | _IS_BUDGET if candidate.mixed else np.zeros_like(_IS_LIMIT)
     ridge = np.full(len(WEIGHT_NAMES), candidate.ridge)
     lasso = np.full(len(WEIGHT_NAMES), candidate.lasso)

@@ -1,8 +1,8 @@
-"""Learning from shown lists: which of these places, or none of them.
+"""Trains a model on shown lists and their choices.
 
-The loss compares the places of one list, and choosing nothing. Several shapes of model are fitted
-(:data:`objective.CANDIDATES`) and judged on travellers whom they have not seen; the simplest one that no other clearly
-beats is fitted again on all. With few lists that is one with few free weights; with many the richest can win.
+The loss compares the places of one list, and choosing nothing. Several candidates (:data:`objective.CANDIDATES`) are
+fitted and evaluated on held-out travellers. The simplest one that no other clearly beats is fitted again on all lists.
+With few lists this is one with few free weights; with many lists the richest can win.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "ShownLists", "Trained", "fit", "fit_candidate", "learn", "split", "train"]
 
-#: Share of the travellers whose lists are kept for judging.
+#: Share of the travellers that are held out for evaluation.
 _HELD_OUT: Final = 0.2
-#: Few lists are judged in turns, so that each is held out once; of many, one part in five says enough.
+#: Below ``_MANY`` lists, candidates are cross-validated in all folds. With more lists, one of the folds is enough.
 _FOLDS: Final = 3
 _MANY: Final = 5_000
 _MAX_STEPS: Final = 150
@@ -45,8 +45,8 @@ _EXPECTED_STEPS: Final = 60
 class Fitted:
     """The chosen model, fitted on all lists, and the mean loss of each candidate on held-out travellers.
 
-    ``rows`` and ``nothing`` are the chances that the model's candidate gave the lists ``judged`` by when it had not
-    seen their travellers.
+    ``rows`` and ``nothing`` are the candidate's probabilities for the lists ``judged``, from fits that had not seen
+    their travellers.
     """
 
     model: Model
@@ -58,7 +58,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A new model, its metrics on travellers it had not seen, and those of the model it started from."""
+    """A new model, its metrics on held-out travellers, and the baseline's metrics on the same lists."""
 
     model: Model
     metrics: dict[str, float]
@@ -76,12 +76,12 @@ def train(
     min_lists: int = 30,
     progress: Callable[[float], None] = lambda _done: None,
 ) -> Trained:
-    """Learn from ``lists``; the same lists and seed give the same bytes.
+    """Train on ``lists``; the same lists and seed give the same bytes.
 
-    Neither this model nor an earlier one of the same seed has seen the held-out travellers that the metrics are of, so
-    that ``baseline_metrics``, those of ``start`` (the prior without one) on the same lists, compare fairly.
-    ``progress`` is called with 0..1 before every step, and may raise to stop. Raises NotEnoughData for fewer than
-    ``min_lists`` lists or two travellers, ModelError for values that are not finite.
+    The metrics are of held-out travellers. Neither this model nor an earlier one of the same seed has seen them, so the
+    comparison with ``baseline_metrics`` is fair. The baseline is ``start``, or the prior without it. ``progress`` is
+    called with 0..1 before every step, and may raise to stop. Raises NotEnoughData for fewer than ``min_lists`` lists
+    or fewer than two travellers, ModelError for values that are not finite.
     """
     if len(lists) < min_lists:
         raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
@@ -99,9 +99,10 @@ def train(
 
 
 def learn(lists: ShownLists, *, seed: int, data: Mapping[str, str], min_lists: int = 30) -> Fitted:
-    """A model fitted on all of ``lists``, with metrics of held-out travellers in it; ``data`` says where they are from.
+    """A model fitted on all of ``lists``, with metrics of held-out travellers in it; ``data`` describes the lists.
 
-    Raises NotEnoughData for fewer than ``min_lists`` lists or two travellers, ModelError for what is not finite.
+    Raises NotEnoughData for fewer than ``min_lists`` lists or fewer than two travellers, ModelError for values that are
+    not finite.
     """
     if len(lists) < min_lists:
         raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
@@ -143,22 +144,22 @@ def fit_candidate(lists: ShownLists, candidate: Candidate, *, max_steps: int = _
 
 
 def split(identities: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the lists to learn from and of those to judge by; no traveller is in both.
+    """Indices of the lists to train on and of the held-out lists; no traveller is in both.
 
-    A traveller's side hangs on the identity and the seed alone, so that no model of this seed, however much later it is
-    trained, has seen those by whom two of them are compared. Raises NotEnoughData for fewer than two travellers.
+    A traveller's side depends only on the identity and the seed. So no model of this seed, however late it is trained,
+    has seen the travellers on which two models are compared. Raises NotEnoughData for fewer than two travellers.
     """
     lots = {identity: _lot(identity, str(seed)) for identity in set(identities)}
     if len(lots) < 2:
         raise NotEnoughData(f"Training needs lists of two travellers or more; there are {len(lots)}.")
-    # Among few travellers chance may put all on one side.
+    # If there are few travellers, all of them may fall on one side by chance.
     border = min(max(_HELD_OUT, min(lots.values())), sorted(lots.values())[-2])
     unseen = np.array([lots[identity] <= border for identity in identities])
     return np.flatnonzero(~unseen), np.flatnonzero(unseen)
 
 
 def _folds(lists: ShownLists, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Ways to part the lists by traveller into some to fit and some to judge; none for a lone traveller."""
+    """Folds by traveller: pairs of indices of lists to fit and of held-out lists; none for a single traveller."""
     parts = np.array([int(_lot(identity, f"fold {seed}") * _FOLDS) for identity in lists.identities])
     turns = range(1 if len(lists) >= _MANY else _FOLDS)
     pairs = [(np.flatnonzero(parts != turn), np.flatnonzero(parts == turn)) for turn in turns]
@@ -173,13 +174,13 @@ def _together(
 
 
 def _lot(identity: str, salt: str) -> float:
-    """A number from 0 to 1 that this identity always draws."""
+    """A number from 0 to 1 that depends only on the identity and the salt."""
     digest = hashlib.blake2b(f"{salt} {identity}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
 def _simplest_of_the_best(losses: dict[str, NDArray[np.float64]]) -> Candidate:
-    """The candidate of least loss; a richer one has to win by more than a standard error."""
+    """The candidate with the lowest loss; a richer one has to win by more than a standard error."""
     best = CANDIDATES[0]
     for candidate in CANDIDATES[1:]:
         gains = losses[best.kind] - losses[candidate.kind]
@@ -189,7 +190,7 @@ def _simplest_of_the_best(losses: dict[str, NDArray[np.float64]]) -> Candidate:
 
 
 def _fit(lists: ShownLists, candidate: Candidate, max_steps: int, steps: _Steps) -> Model:
-    """A candidate with the weights of least loss on ``lists``."""
+    """A candidate with the weights that minimise its objective on ``lists``."""
     objective = Objective(lists, candidate)
     point = minimise(objective, objective.start, max_steps=max_steps, progress=steps.within)
     steps.next()
@@ -199,7 +200,7 @@ def _fit(lists: ShownLists, candidate: Candidate, max_steps: int, steps: _Steps)
 
 
 class _Steps:
-    """Progress over several fits, from 0 to 1 and never back."""
+    """Progress over several fits, from 0 to 1; it never decreases."""
 
     def __init__(self, progress: Callable[[float], None], fits: int) -> None:
         self._progress = progress

@@ -1,9 +1,9 @@
-"""Large catalogues: what cannot be among the best is left out unseen, by boxes around places that are alike.
+"""Large catalogues: prunes blocks of similar places by upper bounds of their scores, without scoring the places.
 
-Places lie in the leaves of a k-d tree (Bentley 1975, doi:10.1145/361002.361007), so that those of a block are alike. No
-place scores more than the box around its block allows, and most boxes allow less than what k places have already: the
-branch and bound of maximum inner product search (Ram and Gray 2012, doi:10.1145/2339530.2339677), with boxes of two
-sizes: of blocks, and of areas of several blocks.
+Places are ordered by the leaves of a k-d tree (Bentley 1975, doi:10.1145/361002.361007), so the places of a block are
+similar. The bounding box of a block gives an upper bound of the scores in it. Most upper bounds are below the k-th best
+score found so far, so most blocks are pruned. This is branch and bound for maximum inner product search (Ram and Gray
+2012, doi:10.1145/2339530.2339677). Boxes have two sizes: of blocks, and of areas of several blocks.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
     from placerank.ranking.model import Tastes
 
-#: Places of a block, and blocks of an area: fewer make boxes tighter, and more of them.
+#: Places per block, and blocks per area. With fewer, boxes are tighter, but there are more of them.
 BLOCK: Final = 32
 AREA: Final = 16
-#: Areas from which as many blocks are scored first, for what k places have already.
+#: Number of areas, and of blocks in them, that are scored first to get a lower bound of the k-th best score.
 _FIRST: Final = 24
-#: Pairs of a traveller and a block, or an area, at a time: what is read of them stays in the processor's cache.
+#: Pairs of a traveller and a block (or an area) processed at a time, so that their data stays in the processor's cache.
 _AT_ONCE: Final = 2048
-#: A pair of a traveller and a block by itself takes as long as so many in one product for all; and so does a block
-#: that is fetched for it.
+#: Costs in units of one pair of a traveller and a block within a joint product: of a pair that is multiplied alone, and
+#: of fetching a block for the joint product.
 _BY_ITSELF: Final = 8
 _FETCHED: Final = 16
-#: Rows by which a column is chosen where places are parted.
+#: Rows sampled to choose the column by which a node of the tree is split.
 _SAMPLE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Tastes:
-    """The travellers' side in float32: ``weights`` [B, D], and those above zero beside those below, ``sides`` [B, 2 D].
+    """The travellers' part in float32: ``weights`` [B, D], and ``sides`` [B, 2 D], their positive then negative parts.
 
-    A place whose log price is ``over_from`` [B, 1] or more has ``over`` [B, 1] + ``slope`` * log price on top.
+    A place whose log price is at least ``over_from`` [B, 1] gets ``over`` [B, 1] + ``slope`` * log price in addition.
     """
 
     weights: torch.Tensor
@@ -54,20 +54,21 @@ class _Tastes:
     over_from: torch.Tensor
 
     def penalty(self, who: torch.Tensor, log_price: torch.Tensor) -> torch.Tensor:
-        """What being over the budget adds for travellers [M] at prices [M, ...]."""
+        """The budget terms of travellers [M] for places over the budget with these log prices [M, ...]."""
         return self.over[who] + self.slope * log_price
 
 
 class BoxedCatalogue:
-    """Features of places as float32 rows [N, D], in the order of ``by_likeness``; N is 1 at least."""
+    """Features of places as float32 rows [N, D], in the order of ``by_likeness``; N is at least 1."""
 
     def __init__(self, features: NDArray[np.float32]) -> None:
         self._n, columns = features.shape
-        # Filled up to whole areas with copies of the last place.
+        # Padded to whole areas with copies of the last place.
         filled = np.concatenate([features, np.repeat(features[-1:], -self._n % (AREA * BLOCK), axis=0)])
         blocks = filled.reshape(-1, BLOCK, columns).transpose(0, 2, 1)
         self._blocks = torch.from_numpy(np.ascontiguousarray(blocks))
-        # What weights above zero meet at most, then what those below do: boxes of blocks by area, and of areas.
+        # Maxima of the features, for positive weights, then minima, for negative ones. First boxes of blocks, grouped
+        # by area, then boxes of areas.
         boxes = torch.cat([self._blocks.amax(dim=2), self._blocks.amin(dim=2)], dim=1).view(-1, AREA, 2 * columns)
         self._boxes = boxes.transpose(1, 2).contiguous()
         areas = self._boxes[:, :columns].amax(dim=2), self._boxes[:, columns:].amin(dim=2)
@@ -78,13 +79,13 @@ class BoxedCatalogue:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept."""
+        """The memory of all arrays, in bytes."""
         return sum(kept.nbytes for kept in (self._blocks, self._boxes, self._areas, self._dearest, self._cheapest))
 
     def possible(self, tastes: Tastes, k: int, slack: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``, which is N at most.
+        """Every (traveller, row), sorted by traveller, that may be one of the traveller's best ``k`` (at most N).
 
-        ``slack`` [B] bounds the difference of two rough scores and the true ones together.
+        ``slack`` [B] is an upper bound of the sum of the rounding errors of two float32 scores.
         """
         with torch.inference_mode():
             at_best, at_worst = _both(tastes)
@@ -104,14 +105,14 @@ class BoxedCatalogue:
             return owners.numpy(), rows.numpy()
 
     def _area_bounds(self, tastes: _Tastes) -> torch.Tensor:
-        """What no score in an area is above, [B, areas]."""
+        """An upper bound of the scores in each area, [B, areas]."""
         greatest, least = self._areas[LOG_PRICE], self._areas[len(self._areas) // 2 + LOG_PRICE]
         everyone = torch.arange(len(tastes.weights))
         return torch.mm(tastes.sides, self._areas).add_(_most(tastes, everyone, least, greatest))
 
     def _promising(self, tastes: _Tastes, bounds: torch.Tensor, k: int) -> torch.Tensor:
-        """The most promising blocks [B, M] of the areas with the greatest ``bounds`` [B, areas]."""
-        # Twice as many places as are needed, and as many more as the last area may be filled up with.
+        """The blocks [B, M] with the greatest upper bounds in the areas with the greatest ``bounds`` [B, areas]."""
+        # Blocks for twice ``k`` places, and an area more, because the last area may be mostly padding.
         first = max(_FIRST, -(-2 * k // BLOCK) + AREA)
         areas = bounds.topk(min(first, bounds.shape[1]), dim=1, sorted=False).indices
         owners = torch.arange(len(areas)).repeat_interleave(areas.shape[1])
@@ -120,7 +121,7 @@ class BoxedCatalogue:
         return blocks.gather(1, of_blocks.topk(min(first, blocks.shape[1]), dim=1, sorted=False).indices)
 
     def _reached(self, tastes: _Tastes, blocks: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
-        """Scores [B, 1] that the best ``k`` have at least, because so many places of ``blocks`` [B, M] do."""
+        """Lower bounds [B, 1] of the k-th best score, from the places of ``blocks`` [B, M]."""
         owners = torch.arange(len(blocks)).repeat_interleave(blocks.shape[1])
         scores = torch.cat([scores for *_, scores in self._of_rows(tastes, owners, blocks.flatten())])
         return reached(scores.view(len(blocks), -1), k, slack)
@@ -128,7 +129,7 @@ class BoxedCatalogue:
     def _of_blocks(
         self, tastes: _Tastes, owners: torch.Tensor, areas: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Some of the owners [M] at a time, the blocks [M, AREA] of their areas, and what no score there is above."""
+        """Yields owners [M], the blocks [M, AREA] of their areas and an upper bound of each block's scores."""
         within, columns = torch.arange(AREA), self._boxes.shape[1] // 2
         for some, numbers in zip(torch.split(owners, _AT_ONCE), torch.split(areas, _AT_ONCE), strict=True):
             boxes = self._buffers.of("boxes", len(numbers), *self._boxes.shape[1:])
@@ -143,10 +144,10 @@ class BoxedCatalogue:
     def _thinned(
         self, tastes: _Tastes, owners: torch.Tensor, blocks: torch.Tensor, lowest: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Owners and blocks [M] less those whose best place, the most that its price may add included, is too low.
+        """Prunes the pairs of owners and blocks [M] whose greatest score plus greatest budget terms is too low.
 
-        Travellers look into much the same blocks: all of these for all of them make one product, which is quicker
-        than a product for each pair unless they have little in common.
+        Different travellers mostly need the same blocks. One product of all these blocks with all travellers is then
+        faster than a product per pair. If they have few blocks in common, it is not, and nothing is pruned.
         """
         wanted = torch.zeros(len(self._blocks), dtype=torch.bool).index_fill_(0, blocks, value=True)
         numbers, travellers = torch.nonzero(wanted)[:, 0], len(tastes.weights)
@@ -170,7 +171,7 @@ class BoxedCatalogue:
     def _of_rows(
         self, tastes: _Tastes, owners: torch.Tensor, blocks: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Some of the owners [M] at a time, the first rows [M] of their blocks, and the scores [M, BLOCK] there."""
+        """Yields owners [M], the first rows [M] of their blocks and the scores [M, BLOCK] of the blocks' rows."""
         for some, numbers in zip(torch.split(owners, _AT_ONCE), torch.split(blocks, _AT_ONCE), strict=True):
             features = self._buffers.of("features", len(numbers), *self._blocks.shape[1:])
             torch.index_select(self._blocks, 0, numbers, out=features)
@@ -181,17 +182,17 @@ class BoxedCatalogue:
                 who, log_price = some[over], features[over, LOG_PRICE]
                 penalty = tastes.penalty(who, log_price).mul_(log_price >= tastes.over_from[who])
                 scores.index_add_(0, over, penalty)
-            # What only fills up the last area is no place.
+            # The padding of the last area is not a place.
             if int(rows.max()) + BLOCK > self._n:
                 scores.masked_fill_(rows[:, None] + torch.arange(BLOCK) >= self._n, -torch.inf)
             yield some, rows, scores
 
 
 def by_likeness(features: NDArray[np.float32], importance: NDArray[np.float64]) -> NDArray[np.intp]:
-    """An order of the rows of ``features`` [N, D] in which those near each other are alike.
+    """An order of the rows of ``features`` [N, D] in which neighbouring rows are similar.
 
-    The leaves of a k-d tree: rows are parted by the column of the widest range, times its ``importance`` [D],
-    again and again. Any order gives the same answers, this one few blocks to look into.
+    It is the order of the leaves of a k-d tree. Each node is split by the column whose range times its ``importance``
+    [D] is greatest. Answers do not depend on the order; it only decides how much is pruned.
     """
     parts, leaves = [np.arange(len(features))], []
     while parts:
@@ -199,7 +200,7 @@ def by_likeness(features: NDArray[np.float32], importance: NDArray[np.float64]) 
         if len(rows) <= BLOCK:
             leaves.append(rows)
             continue
-        # As many whole blocks on the left as make a full tree: then areas are branches.
+        # The left child gets a power of two of whole blocks, so that an area is a subtree.
         half = BLOCK << ((-(-len(rows) // BLOCK) - 1).bit_length() - 1)
         column = (np.ptp(features[rows[:: -(-len(rows) // _SAMPLE)]], axis=0) * importance).argmax()
         order = features[rows, column].argpartition(half - 1)
@@ -208,19 +209,22 @@ def by_likeness(features: NDArray[np.float32], importance: NDArray[np.float64]) 
 
 
 def _most(tastes: _Tastes, who: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
-    """The most that being over the budget adds for travellers [M] at log prices of ``least`` to ``greatest``."""
+    """Upper bounds of the budget terms of travellers [M] for log prices from ``least`` to ``greatest``."""
     penalty = tastes.penalty(who, greatest if tastes.slope > 0 else least)
-    # Nothing, if none is over, and nothing less, if some are not.
+    # At least 0 if some prices are within the budget, and exactly 0 if all are.
     penalty = torch.where(least >= tastes.over_from[who], penalty, penalty.clamp(min=0))
     return penalty.masked_fill_(greatest < tastes.over_from[who], 0)
 
 
 def _both(tastes: Tastes) -> tuple[_Tastes, _Tastes]:
-    """The travellers' side, every doubt about a price decided for the higher score, and for the lower one."""
+    """The travellers' part for upper bounds and for lower bounds.
+
+    They differ in prices for which float32 cannot decide whether they are over the budget.
+    """
     weights = torch.from_numpy(tastes.places.astype(np.float32))
     sides = torch.cat([weights.clamp(min=0), weights.clamp(max=0)], dim=1)
     over = torch.from_numpy(tastes.over.astype(np.float32)[:, None])
-    # Logarithms that differ by one step may have been rounded apart, or together.
+    # Rounding to float32 may move two logarithms one step apart, or make different ones equal.
     budgets = log_money(tastes.budgets).astype(np.float32)[:, None]
     may_be = torch.from_numpy(np.nextafter(budgets, np.float32(-np.inf)))
     surely = torch.from_numpy(np.nextafter(np.nextafter(budgets, np.float32(np.inf)), np.float32(np.inf)))

@@ -1,4 +1,4 @@
-"""Memory kept between a thread's calls: large temporaries would be faulted in anew each time."""
+"""Memory that a thread uses again in later calls: allocating large temporaries each time would cost page faults."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 
 class Buffers:
-    """Float32 tensors by name, for each thread its own. What is in them stays until the next call for that name."""
+    """Named float32 tensors, separate for each thread. A tensor is valid until the next call with the same name."""
 
     def __init__(self) -> None:
         self._held = threading.local()
 
     def of(self, name: str, *shape: int) -> torch.Tensor:
-        """A tensor of this shape with whatever it holds."""
+        """An uninitialised tensor of this shape."""
         size = math.prod(shape)
         held: torch.Tensor | None = getattr(self._held, name, None)
         if held is None or held.numel() < size:

@@ -1,7 +1,7 @@
-"""The first pass on a GPU: one kernel that keeps the greatest score of every block, and never writes a score.
+"""The first pass on a GPU: one kernel that writes only the greatest score of every block.
 
-A score costs 2·D operations and no memory traffic at all; the columns are read once for every 64 travellers. Runs on a
-CPU with ``TRITON_INTERPRET=1``, for tests.
+A score costs 2·D operations and no memory traffic. The columns are read once per 64 travellers. With
+``TRITON_INTERPRET=1`` the kernel runs on a CPU, for tests.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import triton
 import triton.language as tl
 
 _TRAVELLERS: Final = 64
-#: A program takes so many rows: whole blocks of them.
+#: Rows per program: a multiple of every block size.
 _ROWS: Final = 128
 
 
 def fused_tops(columns: torch.Tensor, block: int, weights: torch.Tensor) -> torch.Tensor:
-    """The greatest product of every block of rows, float32 [B, blocks].
+    """The greatest score of every block of rows, float32 [B, blocks].
 
-    ``columns`` [D, rows] are whole blocks; ``weights`` are [B, D].
+    ``columns`` [D, rows] hold whole blocks of ``block`` rows; ``weights`` are [B, D].
     """
     batch, rows = len(weights), columns.shape[1]
     tops = torch.empty(batch, rows // block, device=columns.device)
@@ -40,7 +40,7 @@ def fused_tops(columns: torch.Tensor, block: int, weights: torch.Tensor) -> torc
     return tops
 
 
-# Without types: the compiler reads annotations, and knows its own only.
+# No types: Triton's compiler reads annotations and accepts only its own.
 @triton.jit  # type: ignore[untyped-decorator]
 def _kernel(  # type: ignore[no-untyped-def]
     columns,
@@ -57,7 +57,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     who = tl.program_id(1) * travellers + tl.arange(0, travellers)
     there, real = who < batch, row < rows
     scores = tl.zeros((travellers, rows_each), dtype=tl.float32)
-    # Products one by one and in float32: the tensor cores' 10 bits of mantissa would leave too much undecided.
+    # Full float32 products: with the tensor cores' 10 bits of mantissa, too many blocks would stay undecided.
     for feature in range(features):
         column = tl.load(columns + feature * rows + row, mask=real, other=0.0)
         weight = tl.load(weights + who * features + feature, mask=there, other=0.0)

@@ -1,7 +1,7 @@
-"""Which places can be among the best: a whole catalogue scored in float32, and what that cannot decide is left.
+"""Scores the whole catalogue in float32 and returns every place that may be in the best k. float64 decides among those.
 
-The first pass keeps only the greatest score of every block of rows: scores of a tile are overwritten by the next one
-while they are still in the processor's own cache. The second looks into the few blocks that are left.
+The first pass keeps only the greatest score of every block of rows. The scores of a tile are overwritten by the next
+tile while they are still in the core's own cache. The second pass scores the rows of the few remaining blocks.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ if TYPE_CHECKING:
 
     from placerank.ranking.model import Tastes
 
-#: Travellers scored together: more make no product faster, and push the tile out of the cache (bench/scoring.py).
+#: Travellers scored together. With more, products are no faster and a tile leaves the cache (bench/scoring.py).
 _GROUP: Final = 64
-#: The same for a catalogue that is no more than a tile itself.
+#: The same for a catalogue of up to ``SMALL`` places.
 _SMALL_GROUP: Final = 256
-#: Scores of one tile: half a megabyte of float32, within the cache that a core has for itself.
+#: Scores of one tile: half a megabyte of float32, which fits into a core's own cache.
 TILE_SCORES: Final = 131_072
-#: Rows of a tile at most, however few travellers there are.
+#: Upper bound of the rows of a tile, which matters for few travellers.
 TILE_ROWS: Final = 16_384
-#: Up to here every row is a block of its own: sorting out blocks would cost more than it saves.
+#: Up to this many places every row is its own block: pruning blocks would cost more than it saves.
 SMALL: Final = 2048
-#: Rows of a block, and those of a catalogue up to ``MEDIUM``: more make the first pass cheaper and the second dearer.
+#: Rows of a block, in general and in a catalogue of up to ``MEDIUM`` places. With more rows the first pass is cheaper
+#: and the second more expensive.
 BLOCK: Final = 128
 MEDIUM_BLOCK: Final = 32
 MEDIUM: Final = 65_536
-#: Above this it is quicker on a CPU to leave most places out unseen (``boxes``): from 90 000 places on for 64
-#: travellers, from 150 000 for a lone one.
+#: Above this many places, pruning by ``boxes`` is used on a CPU. It is faster from 90 000 places on for 64 travellers,
+#: and from 150 000 for one traveller.
 LARGE: Final = 131_072
-#: Blocks looked into at a time; bounds memory where very many places are exactly equal.
+#: Blocks whose rows are scored at a time; bounds memory when very many places are exactly equal.
 _BLOCKS_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class RoughTastes:
-    """The travellers' side in float32: ``weights`` [B, D] of the columns.
+    """The travellers' part in float32: ``weights`` [B, D] of the columns.
 
-    Rows lie by price: those from ``splits`` [B, 1] on are over the budget, and have ``over`` [B, 1] + ``slope`` * log
-    price on top.
+    Rows are sorted by price: rows from ``splits`` [B, 1] on are over the budget and get ``over`` [B, 1] + ``slope`` *
+    log price in addition.
     """
 
     weights: torch.Tensor
@@ -57,14 +58,14 @@ class RoughTastes:
     splits: torch.Tensor
 
     def of(self, some: torch.Tensor) -> RoughTastes:
-        """Those of some travellers."""
+        """The same for some of the travellers, given as indices."""
         return RoughTastes(self.weights[some], self.over[some], self.slope, self.splits[some])
 
 
 class RoughCatalogue:
-    """Features of places by their ``prices`` [N], lowest first, as float32 columns [D, N filled up to whole blocks].
+    """Features of places as float32 columns [D, N padded to whole blocks], sorted by ``prices`` [N], lowest first.
 
-    Filled up with copies of the last place.
+    The padding is copies of the last place.
     """
 
     def __init__(self, columns: torch.Tensor, prices: NDArray[np.float64]) -> None:
@@ -78,12 +79,12 @@ class RoughCatalogue:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept."""
+        """The memory of all arrays, in bytes."""
         return self.columns.nbytes + self._log_price.nbytes + self._prices.nbytes
 
     def rough(self, tastes: Tastes) -> RoughTastes:
-        """The travellers' side on the device."""
-        # By price, "over the budget" is "from this row on": exact whatever the precision of the scores.
+        """The travellers' part, on the device."""
+        # Rows are sorted by price, so the rows over a budget start at one row. This is exact, unlike float32 scores.
         splits = np.searchsorted(self._prices, tastes.budgets, side="right")
         return RoughTastes(
             weights=torch.from_numpy(tastes.places.astype(np.float32)).to(self.columns.device),
@@ -93,13 +94,14 @@ class RoughCatalogue:
         )
 
     def possible(self, tastes: Tastes, k: int, slack: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``.
+        """Every (traveller, row), sorted by traveller, that may be one of the traveller's best ``k``.
 
-        ``slack`` [B] bounds the difference of two rough scores and the true ones together.
+        ``slack`` [B] is an upper bound of the sum of the rounding errors of two float32 scores.
         """
         own = self.rough(tastes)
         with torch.inference_mode():
-            # Where a budget ends within a block, what lies over it is not known from the block's greatest score.
+            # If a budget ends within a block, the block's greatest score does not say whether that place is over the
+            # budget. So these blocks do not raise the lower bound, and their rows are always scored.
             owners = torch.nonzero(own.splits[:, 0] % self.block, as_tuple=True)[0]
             blocks = own.splits[owners, 0] // self.block
             least = self._least_tops(own)
@@ -113,9 +115,9 @@ class RoughCatalogue:
             return owners.cpu().numpy(), blocks.cpu().numpy()
 
     def _least_tops(self, tastes: RoughTastes) -> torch.Tensor:
-        """What the greatest score of every block is at least, [B, blocks], where all or none of it is over the budget.
+        """Lower bounds [B, blocks] of the greatest score of each block that is entirely over or within the budget.
 
-        Places of a block cost about the same, so what being over the budget adds is added to the greatest score.
+        Places of a block have similar prices, so the least budget terms in the block are added to its greatest score.
         """
         over_from = -(-tastes.splits // self.block)
         tops = self.tops(tastes)
@@ -124,11 +126,11 @@ class RoughCatalogue:
         return tops.add_(penalty.mul_(is_over))
 
     def _spread(self, tastes: RoughTastes) -> torch.Tensor:
-        """By how much what being over the budget adds differs within each block, [blocks]."""
+        """The difference of the greatest and the least budget terms in each block, [blocks]."""
         return abs(tastes.slope) * (self._log_price[1] - self._log_price[0])
 
     def tops(self, tastes: RoughTastes) -> torch.Tensor:
-        """The greatest score of every block, [B, blocks], were nothing over the budget."""
+        """The greatest score of every block without budget terms, [B, blocks]."""
         if self.columns.is_cuda:
             from placerank.ranking.scoring.fused import fused_tops
 
@@ -149,7 +151,7 @@ class RoughCatalogue:
     def _look_into(
         self, tastes: RoughTastes, lowest: torch.Tensor, owners: torch.Tensor, blocks: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows of these blocks that may be among the best, with their travellers."""
+        """The owners and rows in these blocks that may be among the best."""
         by_block = self.columns.view(len(self.columns), -1, self.block)
         within = torch.arange(self.block, device=self.columns.device)
         found = []
@@ -164,27 +166,27 @@ class RoughCatalogue:
 
 
 def block_of(n: int) -> int:
-    """How many rows a block of a catalogue of ``n`` places has."""
+    """The number of rows per block in a catalogue of ``n`` places."""
     return 1 if n <= SMALL else MEDIUM_BLOCK if n <= MEDIUM else BLOCK
 
 
 def filled(n: int) -> int:
-    """``n`` rows filled up to whole blocks."""
+    """``n`` rounded up to whole blocks."""
     return -(-n // block_of(n)) * block_of(n)
 
 
 def groups(travellers: int, places: int) -> Iterator[slice]:
-    """Travellers in groups to be scored together."""
+    """Groups of travellers that are scored together."""
     size = _SMALL_GROUP if places <= SMALL else _GROUP
     return (slice(start, start + size) for start in range(0, travellers, size))
 
 
 def reached(scores: torch.Tensor, k: int, slack: NDArray[np.float64]) -> torch.Tensor:
-    """Scores [B, 1] that the best ``k`` have at least, less ``slack`` [B]: so many of ``scores`` [B, M] are as good."""
+    """Lower bounds [B, 1] of the k-th best score: the k-th greatest of ``scores`` [B, M] minus ``slack`` [B]."""
     if scores.shape[1] <= k:
         return torch.full((len(scores), 1), -torch.finfo(torch.float32).max, device=scores.device)
     kth = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
-    # Downward, whatever the conversion to float32 rounds to.
+    # One step down, because the conversion to float32 may round up.
     lowest = np.nextafter((kth.astype(np.float64) - slack).astype(np.float32), np.float32(-np.inf))
     return torch.from_numpy(lowest[:, None]).to(scores.device)
 

@@ -1,9 +1,9 @@
 """Exact best k of a catalogue for a batch of travellers.
 
-Two steps. Places are scored roughly in float32: all of them (``rough``) or, of a large catalogue, those that their
-boxes do not leave out unseen (``boxes``). Whatever lies below the k-th greatest by more than twice the proven rounding
-error is left out. The few others are scored again in float64 and sorted. The result is that of scoring and sorting
-everything in float64, ties included.
+There are two steps. First, places are scored in float32: all of them (``rough``) or, in a large catalogue, those that
+are not pruned by their boxes (``boxes``). Places whose score is below the k-th greatest by more than twice the upper
+bound of the rounding error are pruned. Second, the few remaining places are scored in float64 and sorted. The result is
+the same as that of scoring and sorting everything in float64, ties included.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from placerank.demo import synthetic
 from placerank.domain import Traveller
 from placerank.ranking.choice import PLAIN, probabilities
 from placerank.ranking.errors import ModelError
@@ -32,12 +31,10 @@ if TYPE_CHECKING:
 
 #: Candidates scored at a time in float64; bounds memory when very many places are exactly equal.
 _CHUNK: Final = 65_536
-#: Up to so many scores there is nothing to leave out: all are made in float64 in less time than deciding takes.
+#: Up to this many scores nothing is pruned: scoring everything in float64 takes less time than pruning.
 _FEW: Final = 1024
 #: Greatest relative error of one rounding to float32.
 _HALF_ULP: Final = 2.0**-24
-#: Made-up travellers by whom columns are weighed; answers do not depend on them.
-_KINDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +47,11 @@ class Ranking:
 
 
 class Scorer:
-    """Ranks the places of one table by one model; for several threads at a time too.
+    """Ranks the places of one table by one model; thread-safe.
 
-    Holds, beside the table, float32 features and about 12 bytes a place. Sets no number of threads and no precision:
-    torch must be left at its "highest" float32 precision. Raises ModelError when the table holds values that are not
-    numbers.
+    In addition to the table, it holds float32 features and about 12 bytes per place. It sets neither torch's number of
+    threads nor its precision: torch must stay at its "highest" float32 precision. Raises ModelError when the table
+    holds values that are not finite numbers.
     """
 
     def __init__(self, model: Model, table: PlaceTable, *, device: str = "cpu") -> None:
@@ -71,7 +68,7 @@ class Scorer:
             self._known = self._facts(np.arange(len(table)))
 
     def warm_up(self) -> None:
-        """One ranking of a made-up traveller, so that the first real one does not pay for what torch sets up."""
+        """Rank for a made-up traveller once, so that the first real one does not wait for torch's initialisation."""
         self.rank([_NOBODY], 1)
 
     def rank(self, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
@@ -103,7 +100,7 @@ class Scorer:
         ]
 
     def chances(self, traveller: Traveller, rows: Sequence[int]) -> tuple[float, ...]:
-        """P(chosen | these rows of the table and choosing nothing) of each, in the order given."""
+        """P(chosen) of each of these rows of the table, among them and choosing nothing, in the order given."""
         places = np.empty(len(self.table), dtype=np.intp) if self._places_of is None else self._places_of
         if self._places_of is None:
             places[self._order] = np.arange(len(self.table))
@@ -122,25 +119,25 @@ class Scorer:
         return self.model.acceptance(tastes, owners, features, money > tastes.budgets[owners]).reshape(rows.shape)
 
     def _possible(self, tastes: Tastes, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Every (traveller, row), by traveller, that may be one of the traveller's best ``k``."""
+        """Every (traveller, row), sorted by traveller, that may be one of the traveller's best ``k``."""
         travellers, places = len(tastes.places), len(self.table)
         if travellers * places <= _FEW:
             return np.repeat(np.arange(travellers), places), np.tile(np.arange(places), travellers)
         return self._rough.possible(tastes, k, 2.0 * self._rounding(tastes))
 
     def _rounding(self, tastes: Tastes) -> NDArray[np.float64]:
-        """A bound [B] of how far a float32 score is from the float64 utility, in whatever order it was summed."""
+        """An upper bound [B] of the rounding error of a float32 score, for any order of summation."""
         terms = len(self._greatest) + 2
         size = np.abs(tastes.places) @ self._greatest + np.abs(tastes.over)
         size += abs(tastes.over_slope) * self._greatest[LOG_PRICE]
-        # Each product has three roundings (both factors, itself), each sum one a term; doubled to be on the safe side.
+        # Each product has three roundings (both factors and the product), each sum one per term. Doubled for safety.
         bound: NDArray[np.float64] = 2.0 * (terms + 3) * _HALF_ULP * size
         return bound
 
     def _best(
         self, tastes: Tastes, owners: NDArray[np.intp], rows: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """The best k rows [B, k] of the possible ones, and their utilities."""
+        """The best k [B, k] of the possible rows, and their utilities."""
         utilities = np.concatenate(
             [
                 self._utilities(tastes, owners[start : start + _CHUNK], rows[start : start + _CHUNK])
@@ -153,14 +150,17 @@ class Scorer:
         return rows[chosen], utilities[chosen]
 
     def _utilities(self, tastes: Tastes, owners: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The utility of each (traveller, row), the same bits as ``Model.utilities``: sums in the same order."""
+        """The utility of each (traveller, row), bit-identical to ``Model.utilities``: summed in the same order."""
         features, money = self._facts(rows)
         utilities: NDArray[np.float64] = np.add.accumulate(tastes.places[owners] * features, axis=1)[:, -1]
         penalty = tastes.over[owners] + tastes.over_slope * features[:, LOG_PRICE]
         return utilities + np.where(money > tastes.budgets[owners], penalty, 0.0)
 
     def _facts(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Features [M, D] and prices [M] of rows; made anew for many places: all in float64 would double the memory."""
+        """Features [M, D] and prices [M] of rows.
+
+        Above ``rough.SMALL`` places they are computed again: keeping all in float64 would double the memory.
+        """
         if self._known is not None:
             features, money = self._known
             return features[rows], money[rows]
@@ -180,22 +180,15 @@ class Scorer:
     def _laid_out(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.intp], rough.RoughCatalogue | boxes.BoxedCatalogue]:
-        """An order of the table's rows [N], and ``features`` [N, D] in it."""
+        """An order of the table's rows [N], and the catalogue of ``features`` [N, D] in this order."""
         if len(features) > rough.LARGE and self._device.type == "cpu":
-            order = boxes.by_likeness(features, self._importance())
+            order = boxes.by_likeness(features, self.model.column_weights)
             return order, boxes.BoxedCatalogue(features[order])
         money = prices(self.table.values)
         order = np.argsort(money, kind="stable")
         filled = np.concatenate([order, np.repeat(order[-1:], rough.filled(len(order)) - len(order))])
         columns = torch.from_numpy(np.ascontiguousarray(features[filled].T))
         return order, rough.RoughCatalogue(columns.to(self._device), money[order])
-
-    def _importance(self) -> NDArray[np.float64]:
-        """How much each column counts for travellers of all kinds, [D]."""
-        tastes = self.model.tastes(synthetic.travellers(_KINDS, seed=0))
-        importance: NDArray[np.float64] = np.abs(tastes.places).mean(axis=0)
-        importance[LOG_PRICE] += abs(tastes.over_slope)
-        return importance
 
 
 _NOBODY: Final = Traveller("", 1, (30,), 0, 1.0, 1, date(2000, 1, 1), *([False] * 6))

@@ -1,10 +1,9 @@
-"""One batch of inferences: read the travellers, score the catalogue, store the answers, tell who waits."""
+"""One batch of inferences: read the travellers, score the catalogue, store the answers, wake waiting requests."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from placerank.cache import answers
@@ -12,6 +11,7 @@ from placerank.db.jobs import Outcome, Shown
 from placerank.db.pool import OUTAGES
 from placerank.domain import Job, Problem, Status
 from placerank.telemetry.metrics import RETRIED, SCORING_DURATION
+from placerank.worker.deliveries import Delivery, Stopping, TooManyAttempts
 from placerank.worker.inference.observation import Observation, phase
 
 if TYPE_CHECKING:
@@ -27,34 +27,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Attempts that are written down. The first run, in a batch, is not: a message that was handed back at a shutdown
-#: looks the same as one whose worker died.
+#: Maximum of recorded attempts. The first run, in a batch, is not recorded: when a message is redelivered, its worker
+#: may have died, or may have returned the message at a shutdown.
 MOST_ATTEMPTS = 3
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _EXPIRED = Problem("deadline_exceeded", "The inference had not started when its deadline passed.")
 _NO_PLACES = Problem("no_places", "The catalogue became empty before the inference ran.")
 
 
-class Stopping(Exception):
-    """The worker is stopping: unfinished work goes back to the queue."""
-
-
-class TooManyAttempts(Exception):
-    """The inference ended its worker each time that it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An inference as it comes from the queue. A redelivered one is run alone, and its attempts are counted."""
-
-    task_id: UUID
-    redelivered: bool = False
-    traceparent: str | None = None
-    request_id: str | None = None
-
-
 class InferenceBatch:
-    """Runs batches. Each id is applied once; ids that are finished or erased are passed over."""
+    """Runs batches. Each id is applied once; ids that are finished or erased are skipped."""
 
     def __init__(
         self,
@@ -65,7 +47,7 @@ class InferenceBatch:
         explorer: Explorer,
         moved: Callable[[], None],
     ) -> None:
-        """``moved`` is called while an outage of the database is waited out: waiting is no hang."""
+        """``moved`` is called while a batch waits for the database, because a waiting batch does not hang."""
         self._jobs = jobs
         self._cache = cache
         self._serving = serving
@@ -74,11 +56,11 @@ class InferenceBatch:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Stop waiting for a database that is away."""
+        """Stop waiting for an unreachable database."""
         self._stopping.set()
 
     def run(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
-        """Bring these inferences to their end; raises what scoring raises, ``TooManyAttempts`` and ``Stopping``."""
+        """Complete these inferences; raises what scoring raises, ``TooManyAttempts`` and ``Stopping``."""
         with Observation(deliveries) as seen:
             with phase("SELECT read_jobs"):
                 jobs = self._patiently(lambda: self._jobs.read([delivery.task_id for delivery in deliveries]))
@@ -99,12 +81,12 @@ class InferenceBatch:
         self._finish([outcome], {task_id: record}, Observation([Delivery(task_id)]))
 
     def _version_of(self, task_id: UUID) -> str | None:
-        """The version that was to answer: failures count against it."""
+        """The version that should have answered; failures count against it."""
         jobs = self._patiently(lambda: self._jobs.read([task_id]))
         return self._serving.current().model_for(jobs[0].identity).version if jobs else None
 
     def _count_attempt(self, task_id: UUID) -> None:
-        # The last thing before it is computed: whatever ends the worker now is counted against this one alone.
+        # The last step before scoring: if the worker dies from now on, this counts against this inference only.
         RETRIED.inc()
         attempts = self._patiently(lambda: self._jobs.count_attempt(task_id))
         if attempts is not None and attempts > MOST_ATTEMPTS:
@@ -136,7 +118,7 @@ class InferenceBatch:
         seen.stored(outcomes, applied)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask the database; while it is away, wait and ask again. That is no attempt, and nothing is given back."""
+        """Ask the database; if it is unreachable, wait and retry, without counting an attempt or requeueing."""
         failures = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The catalogue out of the database as columns, without a Python object for any value."""
+"""Reads the catalogue from the database as columns, without a Python object for each value."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _COLUMNS: Final = (
     ("location_id", ">i4"),
     *((name, "?" if name in PLACE_FLAGS else ">f8") for name in PLACE_FIELDS),
 )
-#: A row of PostgreSQL's binary COPY: the number of fields, then each one's length and bytes, the greatest first.
+#: A row of PostgreSQL's binary COPY: the number of fields, then each field's length and bytes, big-endian.
 _ROW: Final = np.dtype(
     [("fields", ">i2"), *chain.from_iterable(((f"size of {name}", ">i4"), (name, kind)) for name, kind in _COLUMNS)]
 )
-#: Signature, flags, and the length of an extension that has never been used.
+#: Signature, flags, and the length of the header extension, which PostgreSQL has never used.
 _HEADER_BYTES: Final = 19
 _END: Final = b"\xff\xff"
 _ROWS_AT_ONCE: Final = 32_768
 
 
 def catalogue_table(database: Database) -> PlaceTable:
-    """The catalogue in force."""
+    """The current catalogue."""
     with database.transaction() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return read_table(run(connection, "versions")[0]["catalogue"], connection)
@@ -58,7 +58,7 @@ def read_table(version: int, connection: Connection[DictRow]) -> PlaceTable:
 
 
 def _parts(connection: Connection[DictRow]) -> Iterator[NDArray[np.void]]:
-    """Rows as they come, some thousands at a time."""
+    """Yields rows as they arrive, tens of thousands at a time."""
     waiting = bytearray()
     with connection.cursor() as cursor, cursor.copy(statement("copy_catalogue")) as copy:
         header = True
@@ -71,11 +71,11 @@ def _parts(connection: Connection[DictRow]) -> Iterator[NDArray[np.void]]:
                 yield _whole(waiting)
     yield _whole(waiting)
     if waiting != _END:
-        raise ValueError("The catalogue came in another form than PostgreSQL's binary COPY of its columns.")
+        raise ValueError("The catalogue's rows are not PostgreSQL's binary COPY of the expected columns.")
 
 
 def _whole(waiting: bytearray) -> NDArray[np.void]:
-    """The whole rows of what waits, taken out of it."""
+    """Takes the complete rows out of ``waiting``."""
     size = len(waiting) // _ROW.itemsize * _ROW.itemsize
     rows = np.frombuffer(bytes(waiting[:size]), dtype=_ROW)
     del waiting[:size]

@@ -1,7 +1,7 @@
-"""Deliberate exploration: now and then an answer shows good places in random order, with known chances.
+"""Exploration: a share of the answers shows good places in random order, with known propensities.
 
-Without it a model only ever learns about what the last model liked. An explored answer draws its places from the best
-``DEPTH`` times as many as an answer has, each order alike; its order is the one that is shown.
+Without it, a model only learns about the places that the previous model ranked high. An explored answer draws its
+places from the best ``DEPTH`` times the answer's size, each order with the same probability, and shows them as drawn.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ DEPTH: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is shown: rows of the table, best first or as drawn, their scores, and the chance of each to stand there.
+    """What is shown: rows of the table, best first or as drawn, their scores and their propensities.
 
-    A propensity is P(this place at this position), over exploring and not.
+    A propensity is P(this place at this position), over answers with and without exploration.
     """
 
     rows: Sequence[int]
@@ -33,10 +33,10 @@ class Order:
 
 
 class Explorer:
-    """Ranks travellers, and explores for a ``share`` of them. Not for several threads at a time."""
+    """Ranks places for travellers, and explores for a ``share`` of them; not thread-safe."""
 
     def __init__(self, share: float, size: int, rng: random.Random | None = None) -> None:
-        """``size`` places make an answer."""
+        """``size`` is the number of places in an answer."""
         self._share = share
         self._size, self._depth = size, size * DEPTH
         self._rng = rng or random.SystemRandom()

@@ -1,4 +1,4 @@
-"""A batch as metrics, traces and logs see it: counted once, as a whole, when it has ended."""
+"""Metrics, traces and log lines of a batch; the batch itself is recorded once, when it has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from placerank.db.jobs import Outcome
     from placerank.domain import Job
-    from placerank.worker.inference.batch import Delivery
+    from placerank.worker.deliveries import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _present: ContextVar[Observation | None] = ContextVar("observation", default=Non
 
 
 class Observation:
-    """What is seen of one batch, from its first read to what is stored."""
+    """Observes one batch, from its first read to the stored answers."""
 
     def __init__(self, deliveries: Sequence[Delivery]) -> None:
         self._deliveries = deliveries
@@ -51,18 +51,18 @@ class Observation:
             self._trace(None if error is None else type(error).__name__)
 
     def found(self, jobs: Sequence[Job]) -> None:
-        """These were unfinished, and have waited until now."""
+        """Record the unfinished jobs of the batch, and how long they have waited."""
         self._read_at = time.perf_counter()
         for job in jobs:
             self._waited_s[job.task_id] = job.waited_s
             metrics.QUEUE_WAIT.observe(job.waited_s)
 
     def add_phase(self, name: str, kind: str, began_ns: int) -> None:
-        """Something in the batch has ended."""
+        """Record a phase of the batch that has ended."""
         self._phases.append(Phase(name, kind, began_ns, time.time_ns()))
 
     def stored(self, outcomes: Sequence[Outcome], applied: set[UUID]) -> None:
-        """These outcomes were to be stored, and ``applied`` are those that were."""
+        """Record the outcomes; ``applied`` are the ids of those that were stored."""
         since_read = time.perf_counter() - self._read_at
         telling = log.isEnabledFor(logging.DEBUG)
         for outcome in outcomes:
@@ -82,7 +82,7 @@ class Observation:
         metrics.UNUSED.inc(len(outcomes) - len(applied))
 
     def about(self, outcome: Outcome) -> dict[str, str]:
-        """What a line about this outcome says."""
+        """The fields of a log line about this outcome."""
         delivery = next((one for one in self._deliveries if one.task_id == outcome.task_id), None)
         version = None if outcome.shown is None else outcome.shown.model_version
         if delivery is None:
@@ -113,7 +113,7 @@ def _how(outcome: Outcome) -> str:
 
 
 def phase(name: str, kind: str = "client") -> AbstractContextManager[None]:
-    """Something inside the batch in hand that a trace shows; without traces nothing is done."""
+    """Times a phase of the current batch for its trace; does nothing without tracing."""
     return nullcontext() if tracing.tracer is None else _timed(name, kind)
 
 

@@ -1,4 +1,4 @@
-"""What a worker serves at present: models and catalogue, swapped together and without a pause."""
+"""The models and the catalogue that a worker serves; both are replaced together and without a pause."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from placerank.cache import answers
 from placerank.db.pool import run
 from placerank.ranking.errors import ModelError
-from placerank.ranking.judging.card import model_card
 from placerank.ranking.model import Model
-from placerank.ranking.prior import prior
 from placerank.ranking.scoring.scorer import Scorer
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
-from placerank.worker.inference.batch import Stopping
+from placerank.worker.deliveries import Stopping
+from placerank.worker.first_model import ensure_first_model
 from placerank.worker.inference.catalogue_rows import read_table
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ log = logging.getLogger(__name__)
 
 _SALT = b"placerank share"
 _BUCKETS = 10_000
-_PERCENT = 100
-#: A batch that finds a newer catalogue or model waits so long for it, and is served the old one after that.
+#: A batch that finds a newer catalogue or model waits at most this long for it, then it uses the old one.
 _PATIENCE_S = 2.0
 
 Versions = tuple[int, int]
@@ -41,7 +39,7 @@ Versions = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A version in use."""
+    """A model version in use."""
 
     version: str
     scorer: Scorer
@@ -62,13 +60,13 @@ class Snapshot:
         self.shares = {model.version: share / whole for model, share in models}
 
     def model_for(self, identity: str) -> ServedModel:
-        """The version that serves this traveller: always the same one while the shares stay."""
+        """The version that serves this traveller: always the same one while the shares do not change."""
         digest = hashlib.blake2b(_SALT + identity.encode(), digest_size=8).digest()
         bucket = int.from_bytes(digest) % _BUCKETS
         return self._models[min(bisect_right(self._bounds, bucket), len(self._models) - 1)]
 
     def rendered(self, row: int) -> bytes:
-        """The JSON of a place, made when it is first shown."""
+        """The JSON of a place, rendered when it is first shown."""
         found = self._rendered.get(row)
         if found is None:
             values = self.table.values[row].tolist()
@@ -77,7 +75,7 @@ class Snapshot:
 
 
 class Serving:
-    """Keeps the present snapshot and looks for newer versions on a thread of its own."""
+    """Keeps the current snapshot, and looks for newer versions on its own thread."""
 
     def __init__(self, database: Database, *, device: str, refresh_s: float) -> None:
         self._database = database
@@ -93,18 +91,18 @@ class Serving:
         self._thread = threading.Thread(target=self._watch, name="serving", daemon=True)
 
     def start(self) -> None:
-        """Begin to load."""
+        """Start loading."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking for newer versions, and waiting for the first."""
+        """Stop looking for newer versions and waiting for the first one."""
         self._stopping.set()
         self._wanted.set()
         with self._changed:
             self._changed.notify_all()
 
     def current(self, wanted: Versions | None = None) -> Snapshot:
-        """The snapshot to serve; the first one is waited for, the ``wanted`` versions for a moment only.
+        """The snapshot to serve; waits for the first one, and at most two seconds for the ``wanted`` versions.
 
         Raises ``Stopping`` when the worker stops before there is a first one.
         """
@@ -113,8 +111,8 @@ class Serving:
                 self._changed.wait_for(lambda: self._snapshot is not None or self._stopping.is_set())
             if wanted is not None and self._is_behind(wanted) and not self._stopping.is_set():
                 self._wanted.set()
-                # Once for each version, and only where that may help: one that takes long to load, or cannot be
-                # loaded, holds nobody up.
+                # Wait only once for each version, and not at all if the last load took longer: a version that loads
+                # slowly or cannot be loaded must not delay every batch.
                 hopeless = self._waited_for == wanted or self._load_took_s > _PATIENCE_S
                 patience, self._waited_for = (0.0 if hopeless else _PATIENCE_S), wanted
                 self._changed.wait_for(lambda: not self._is_behind(wanted) or self._stopping.is_set(), patience)
@@ -131,12 +129,12 @@ class Serving:
     def _watch(self) -> None:
         asked = True
         while not self._stopping.is_set():
-            # While batches come in, each says which versions there are: then there is nothing to look for.
+            # Every batch reads the newest versions, so polling is only needed while there are no batches.
             if asked or time.monotonic() - self._known_current_at > self._refresh_s:
                 try:
                     self._refresh()
-                except Exception as error:  # noqa: BLE001 - whatever it was, the old snapshot goes on being served
-                    log.warning("serving: models and catalogue could not be loaded, trying on: %s", error)
+                except Exception as error:  # noqa: BLE001 - after any error the old snapshot is served
+                    log.warning("serving: models and catalogue could not be loaded, retrying: %s", error)
             asked = self._wanted.wait(self._refresh_s)
             self._wanted.clear()
 
@@ -174,7 +172,7 @@ class Serving:
             else:
                 table = read_table(versions["catalogue"], connection)
             rows = run(connection, "models_in_use")
-        # Here, and not while somebody waits for an answer.
+        # Computed here, so that no request has to wait for it.
         table.digest  # noqa: B018
         models = [(served, row["use_percentage"]) for row in rows if (served := self._served(row, table)) is not None]
         if not models:
@@ -182,39 +180,14 @@ class Serving:
         return Snapshot((versions["catalogue"], versions["models"]), table, models)
 
     def _served(self, row: dict[str, Any], table: PlaceTable) -> ServedModel | None:
-        """A version ready to serve; none where it cannot be loaded: then the others serve its travellers too."""
+        """A version ready to serve; None if it cannot be loaded, then the others serve its travellers too."""
         try:
             scorer = Scorer(Model.from_artifact(bytes(row["artifact"])), table, device=self._device)
             scorer.warm_up()
         except ModelError as error:
-            log.error("serving: model %s is left out: %s", row["version"], error)  # noqa: TRY400 - the sentence says it
+            log.error("serving: model %s is not served: %s", row["version"], error)  # noqa: TRY400 - the error says why
             return None
         return ServedModel(row["version"], scorer)
-
-
-def ensure_first_model(database: Database) -> None:
-    """Register the prior where there is no model yet; safe for several workers at once."""
-    if database.fetch("shares"):
-        return
-    with database.transaction() as connection:
-        run(connection, "lock_models")
-        if run(connection, "shares"):
-            return
-        first = prior()
-        params = {
-            "kind": first.kind,
-            "digest": first.digest,
-            "artifact": first.to_artifact(),
-            "use_percentage": _PERCENT,
-            "metrics": "{}",
-            "training_id": None,
-            "dataset_id": None,
-            "decision": None,
-            "card": model_card(first, {}),
-        }
-        run(connection, "insert_model", params)
-        run(connection, "bump_models")
-        log.info("serving: registered the first model, which needs no data")
 
 
 def _summary(snapshot: Snapshot) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What a training learns from, as arrays and as a record from which it can be repeated."""
+"""The data of a training, as arrays and as a record from which the training can be repeated."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def learn_from(
     min_lists: int,
     progress: Callable[[float], None] = lambda _done: None,
 ) -> Trained:
-    """Train on a dataset; the same one gives the same model, to the byte, on the same libraries and kind of CPU."""
+    """Train on a dataset; the same dataset, libraries and kind of CPU give the same bytes."""
     first, last = started_at(dataset.task_ids[0]), started_at(dataset.task_ids[-1])
     data = {
         "lists": str(len(answered)),
@@ -68,7 +68,7 @@ def learn_from(
 
 
 def environment() -> dict[str, str]:
-    """What the same bytes depend on, besides lists and seed."""
+    """What the bytes of a model depend on, in addition to lists and seed."""
     return {"placerank": __version__, "numpy": np.__version__, "machine": platform.machine(), "cpu": _cpu()}
 
 

@@ -1,4 +1,4 @@
-"""What is to be expected of a version when it serves, and what explored answers say about it."""
+"""The scores expected of a version when it serves, and counterfactual estimates from explored answers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from placerank.ranking.lists import ShownLists
     from placerank.ranking.model import Model
 
-#: Travellers asked for: deciles need no more.
+#: Upper bound of the travellers used: deciles need no more.
 _MOST: Final = 500
 _AT_ONCE: Final = 64
 
 
 def expected_scores(model: Model, table: PlaceTable, travellers: Sequence[Traveller], shown: int) -> Expected:
-    """How the score of the best place of an answer spreads over these travellers, on this catalogue."""
+    """The distribution of the best place's score over these travellers, on this catalogue."""
     if not len(table):
         return Expected()
     scorer, asked = Scorer(model, table), list(travellers[-_MOST:])
@@ -40,9 +40,10 @@ def expected_scores(model: Model, table: PlaceTable, travellers: Sequence[Travel
 def explored_figures(
     champion: Model, challenger: Model, answered: Sequence[AnsweredList], seed: int
 ) -> dict[str, Any] | None:
-    """How often travellers would take what each of the two puts first, by explored answers; none without any.
+    """Estimates from explored answers of how often travellers would take the first place of each of the two models.
 
-    Only travellers count who were held out, and estimates that rest on too few answers say so.
+    Only held-out travellers count. Estimates from too few answers are marked as not conclusive. None if fewer than two
+    travellers have explored answers.
     """
     explored = [one for one in answered if one.explored and one.places]
     if len({one.identity for one in explored}) < 2:
@@ -53,7 +54,7 @@ def explored_figures(
 
 
 def _estimates(model: Model, lists: ShownLists) -> dict[str, Any]:
-    # An explored answer's places stand in random order: each was as likely to come first as any other.
+    # The places of an explored answer are in random order: each was equally likely to come first.
     logged = first_places(model, lists, 1.0 / np.diff(lists.offsets))
     chances, _ = choice_probabilities(model, lists)
     utilities, firsts = list_utilities(model, lists), lists.offsets[:-1]

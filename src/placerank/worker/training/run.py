@@ -1,4 +1,4 @@
-"""A training: read what was shown and chosen, learn, compare with what serves now, register the version."""
+"""A training: read shown lists and choices, fit a model, compare it with the one in use, register the version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 from placerank.telemetry.metrics import TRAINING_DURATION, TRAINING_PROGRESS
-from placerank.worker.inference.batch import Stopping, TooManyAttempts
+from placerank.worker.deliveries import Stopping, TooManyAttempts
 from placerank.worker.training.datasets import dataset_of, learn_from
 from placerank.worker.training.expectations import expected_scores, explored_figures
 
@@ -55,9 +55,9 @@ class TrainingRun:
         answer_size: int,
         first_share: int,
     ) -> None:
-        """``first_model`` registers one where there is none: even the first that is learned has to pass the gate.
+        """``first_model`` registers a model if there is none: even the first trained model has to pass the gate.
 
-        ``first_share`` is the per cent of the travellers that a version gets when it has passed.
+        ``first_share`` is the first share of the travellers, in per cent, that a version gets when it has passed.
         """
         self._first_model = first_model
         self._answer_size = answer_size
@@ -70,11 +70,11 @@ class TrainingRun:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Give up what is running; it goes back to the queue."""
+        """Interrupt the running training; it returns to the queue."""
         self._stopping.set()
 
     def run(self, training_id: UUID) -> None:
-        """Bring a training to its end; raises what training raises, ``TooManyAttempts`` and ``Stopping``."""
+        """Complete a training; raises what training raises, ``TooManyAttempts`` and ``Stopping``."""
         with TRAINING_DURATION.time():
             self._patiently(lambda: self._attempt(training_id))
 
@@ -91,7 +91,7 @@ class TrainingRun:
                 self._pause()
 
     def _attempt(self, training_id: UUID) -> None:
-        # Another worker's lease may still run although that worker is dead: then wait for the lease to end.
+        # Another worker may hold the lease, even if that worker is dead: then wait until the lease ends.
         while (claim := self._learning.claim(training_id, self._lease_s)) is None:
             if self._learning.finished(training_id):
                 return
@@ -106,7 +106,7 @@ class TrainingRun:
             except NotEnoughData as error:
                 self._learning.fail(training_id, Problem("not_enough_data", str(error)))
             except (Stopping, *OUTAGES):
-                # Neither is an attempt. The lease is given back as soon as there is a database to give it to.
+                # Neither counts as an attempt. The lease is released as soon as the database is reachable.
                 self._patiently(lambda: self._learning.release(training_id))
                 raise
 
@@ -129,11 +129,11 @@ class TrainingRun:
             dataset_id=dataset.id,
         )
         registered = self._learning.register(training_id, version)
-        outcome = "passed the gate" if decision.passed else f"kept aside: {' '.join(decision.reasons)}"
+        outcome = "passed the gate" if decision.passed else f"refused by the gate: {' '.join(decision.reasons)}"
         log.info("training %s: %s, %s", training_id, registered, outcome)
 
     def _recorded(self, training_id: UUID, options: Mapping[str, Any]) -> tuple[Dataset, Sequence[AnsweredList]]:
-        """The training's lists: those that an attempt before has recorded, unless some of them were erased since."""
+        """The training's lists: those that an earlier attempt recorded, unless some of them have been erased since."""
         dataset = self._learning.dataset(training_id)
         if dataset is not None:
             answered = self._learning.lists_of(dataset)
@@ -156,7 +156,7 @@ class TrainingRun:
         try:
             return found[0], Model.from_artifact(found[1])
         except ModelError as error:
-            log.warning("training: compared with the prior, as %s cannot be read: %s", found[0], error)
+            log.warning("training: version %s cannot be read, comparing with the prior instead: %s", found[0], error)
             return None, prior()
 
     def _promotion(self, champion: Model, trained: Trained) -> Promotion:
@@ -169,7 +169,7 @@ class TrainingRun:
 
     @contextmanager
     def _renewed_lease(self, training_id: UUID) -> Iterator[_Report]:
-        """Report progress and renew the lease on a thread, however long a step of the training takes."""
+        """Report progress and renew the lease on another thread, however long a step of the training takes."""
         report, ended = _Report(self._stopping), threading.Event()
 
         def renew() -> None:
@@ -194,11 +194,11 @@ class TrainingRun:
 
 
 class _Cancelled(Exception):
-    """The training was ended by somebody else."""
+    """The training has been ended elsewhere, for example cancelled."""
 
 
 class _Report:
-    """How far a training is; raises ``Stopping`` or ``_Cancelled`` in the training when it is to end."""
+    """The progress of a training; ``set`` raises ``Stopping`` or ``_Cancelled`` when the training has to end."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -210,7 +210,7 @@ class _Report:
         self._cancelled = True
 
     def set(self, progress: float) -> None:
-        """The training's own callback."""
+        """Record progress; the training calls this."""
         if self._stopping.is_set():
             raise Stopping("the training worker is stopping")
         if self._cancelled:

@@ -1,4 +1,4 @@
-"""Keys: who has none is asked for one, who has the wrong one is turned away, before anything else is looked at."""
+"""API keys: a request without a key or with a wrong key is refused before anything else is checked."""
 
 from __future__ import annotations
 

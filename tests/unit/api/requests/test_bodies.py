@@ -1,9 +1,9 @@
-"""What clients may send: every wrong value is refused with the name of its field."""
+"""Request bodies: every wrong value is refused with the name of its field."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.exceptions import RequestValidationError
@@ -11,25 +11,15 @@ from starlette.requests import Request
 
 from placerank.api.requests import bodies
 from placerank.errors import BodyTooLarge, MalformedBody
+from placerank.schema.traveller import EXAMPLE
 
-TRIP: dict[str, Any] = {
-    "name": "Ann",
-    "people_num": 2,
-    "people_age": [41, 7],
-    "children_num": 1,
-    "budget": 349.99,
-    "nights": 5,
-    "time_arrival": "2027-07-03",
-    "pool": True,
-    "spa": False,
-    "pet_friendly": False,
-    "lake": True,
-    "mountain": False,
-    "sport": True,
-}
+if TYPE_CHECKING:
+    from placerank.schema.traveller import TravellerBody
+
+TRIP: dict[str, Any] = EXAMPLE | {"name": "Ann", "people_num": 2, "people_age": [41, 7], "budget": 349.99}
 
 
-def parsed(**changes: Any) -> bodies.TravellerBody:
+def parsed(**changes: Any) -> TravellerBody:
     return bodies.parse(bodies.traveller, json.dumps(TRIP | changes).encode())
 
 

@@ -1,4 +1,4 @@
-"""What is taken for a task's id, and what is refused."""
+"""Which spellings of a task id are accepted, and which are refused."""
 
 from __future__ import annotations
 

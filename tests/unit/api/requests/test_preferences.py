@@ -1,4 +1,4 @@
-"""The forms that RFC 7240 gives the Prefer header."""
+"""The Prefer header in all forms that RFC 7240 allows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from placerank.api.requests.preferences import LONGEST_WAIT_S, Preferences, pref
         ("wait=999999999", False, LONGEST_WAIT_S),
         ("wait=99999999999999999999999", False, LONGEST_WAIT_S),
         (["respond-async", "wait=10"], True, 10),
-        # Only the first of several is considered.
+        # Only the first of several values counts.
         ("wait=5, wait=20", False, 5),
-        # What is wrong, or means something else, is left out.
+        # Malformed and unknown preferences are ignored.
         ("wait", False, None),
         ("wait=", False, None),
         ('wait=""', False, None),

@@ -1,4 +1,4 @@
-"""Estimates from logged decisions, against a simulation in which the truth is known."""
+"""Counterfactual estimates from logged decisions, checked on a simulation with known true values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE, LISTS = 5, 4000
 
 
 def shown_at_random(seed: int) -> ShownLists:
-    """Lists of five places in random order, with what the simulated travellers take from them."""
+    """Lists of five places in random order, with the choices of simulated travellers."""
     rng = np.random.default_rng(seed)
     catalogue = synthetic.places(200, seed)
     travellers = synthetic.travellers(LISTS, seed)
@@ -47,7 +47,7 @@ RANDOM = shown_at_random(41)
 
 
 def truth(model: Model) -> float:
-    """How often travellers take what the model puts first: of the chances that the simulation gives every place."""
+    """How often the travellers of the simulation choose the place that the model ranks first."""
     best = list_utilities(model, RANDOM).reshape(-1, SIZE).argmax(axis=1)
     return float((RANDOM.chosen == best).mean())
 
@@ -89,7 +89,7 @@ def test_the_doubly_robust_estimate_varies_least() -> None:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Many small logs of two decisions, of known worth: 95 of 100 intervals hold it."""
+    """Many small logs of two decisions with known rewards: about 95 % of the intervals contain the true value."""
     rng = np.random.default_rng(2)
     propensity, worth = np.array([0.8, 0.2]), np.array([0.3, 0.6])
     held = {"ips": 0, "self": 0}

@@ -45,7 +45,7 @@ def test_a_model_of_shuffled_choices_is_refused_and_told_why() -> None:
 
 
 def test_where_all_choices_are_shuffled_nothing_passes() -> None:
-    """A model that takes them for noise loses less than one with an opinion, and has learned nothing."""
+    """A model that fits noise has a smaller loss than the prior here, although it has learned nothing."""
     noise = with_shuffled_choices(WINDOW)
     decision = decide(prior(), learned(shuffled=True), noise, seed=1)
     assert decision.gain > 0
@@ -76,11 +76,11 @@ def refused(decision: Decision) -> str:
 
 def test_few_lists_do_not_prove_a_small_gain() -> None:
     slightly = Model("logit", prior().weights + 1e-3 * random_model(2).weights)
-    assert "not better for certain" in refused(decide(prior(), slightly, WINDOW.subset(np.arange(30)), seed=1))
+    assert "not better with 95 % confidence" in refused(decide(prior(), slightly, WINDOW.subset(np.arange(30)), seed=1))
 
 
 def test_a_gain_does_not_make_up_for_worse_calibration() -> None:
-    """It promises too much, and still its loss is lower than that of a model that knows nothing."""
+    """The overconfident model still has a lower loss than a model with zero weights."""
     vague = Model("logit", np.zeros_like(prior().weights))
     eager = Model("logit", learned().weights * 3)
     decision = decide(vague, eager, WINDOW, seed=1)

@@ -51,7 +51,7 @@ def test_empty_lists_and_lists_of_one_are_judged() -> None:
 
 
 def test_precision_and_recall_are_the_right_way_round() -> None:
-    """Two places are called chosen, one rightly; of three that were chosen one is found."""
+    """Two places are predicted as chosen, one correctly; one of the three chosen places is found."""
     lists = lists_of([[1, 6], [1, 6], [0, 0]], [1, 0, 0])
     lists.places[-2:, PLACE_FIELDS.index("price")] = 1e6
     found = evaluate(prior(), lists)

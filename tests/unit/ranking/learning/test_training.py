@@ -33,7 +33,7 @@ def test_no_traveller_is_both_learned_from_and_judged_by(identities: list[str], 
 
 @given(st.lists(st.text(min_size=1, max_size=3), min_size=4, max_size=40, unique=True), st.integers(0, 9))
 def test_who_is_kept_back_once_is_kept_back_always(identities: list[str], seed: int) -> None:
-    # But for the very few travellers of whom chance has put all on one side.
+    # If chance puts all travellers on one side, ``split`` moves one of them. That one may come back later.
     _, before = split(identities[: len(identities) // 2], seed)
     _, after = split(identities, seed)
     if len(before) > 1:
@@ -109,7 +109,7 @@ def test_more_data_turns_the_choice_from_few_weights_to_many() -> None:
 
 
 def test_choices_made_at_random_are_told_from_the_preference() -> None:
-    """Two in five pick any place that they can pay; the rest follow what they like."""
+    """Two in five travellers choose any place that they can pay for; the others follow their preference."""
     rng = np.random.default_rng(3)
     chosen = LISTS.chosen.copy()
     prices = LISTS.places[:, PLACE_FIELDS.index("price")].reshape(-1, 10)

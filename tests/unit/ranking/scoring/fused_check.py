@@ -39,7 +39,7 @@ def _compare(scorer: Scorer, batch: int) -> None:
 
 
 def check_ranking(device: str) -> None:
-    """What a GPU answers is what a CPU answers."""
+    """A GPU ranks exactly as a CPU."""
     for n in SIZES:
         places, travellers = table(synthetic.places(n, seed=n)), synthetic.travellers(70, seed=n)
         assert Scorer(prior(), places, device=device).rank(travellers, 10) == Scorer(prior(), places).rank(
@@ -48,7 +48,7 @@ def check_ranking(device: str) -> None:
 
 
 def check_compiles() -> None:
-    """The kernel becomes code of a GPU (compute capability 9.0), for lone rows and for blocks."""
+    """The kernel compiles for a GPU of compute capability 9.0, for single rows and for blocks."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

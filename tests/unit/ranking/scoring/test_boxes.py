@@ -1,4 +1,4 @@
-"""What boxes leave out; that the order stays the plain one is tested with the scorer."""
+"""How much boxes prune. The tests of the scorer check that rankings stay exact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Scorer:
 
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many blocks were looked into, of all travellers together, each time."""
+    """The number of blocks that each call scores, over all travellers."""
     counts: list[int] = []
     of_rows = boxes.BoxedCatalogue._of_rows
 
@@ -48,7 +48,7 @@ def test_most_of_a_large_catalogue_is_never_looked_at(scorer: Scorer, looked: li
 def test_travellers_who_have_little_in_common_are_ranked_alike(
     scorer: Scorer, looked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether what they look into is multiplied together or pair by pair is a matter of time alone."""
+    """Scoring blocks for all travellers together or pair by pair changes only the time."""
     travellers = synthetic.travellers(60, seed=7)[:20]
     together = scorer.rank(travellers, 10)
     few = sum(looked)

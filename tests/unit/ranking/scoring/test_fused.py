@@ -1,4 +1,4 @@
-"""The GPU's kernel, run by Triton's interpreter in a process of its own: the choice is made when it is loaded."""
+"""The GPU kernel in Triton's interpreter. It runs in a separate process: Triton selects the interpreter on import."""
 
 from __future__ import annotations
 

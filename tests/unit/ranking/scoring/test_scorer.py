@@ -32,7 +32,7 @@ SMALL = rough.SMALL
 
 @pytest.fixture(params=["rough", "boxes"], scope="module", autouse=True)
 def finder(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What looks for possible places, whatever the size of the catalogue."""
+    """Forces one way of finding candidates, for every size of the catalogue."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorer_module, "_FEW", 0)
         patch.setattr(rough, "LARGE", 0 if request.param == "boxes" else 10**9)
@@ -40,7 +40,7 @@ def finder(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def plain(model: Model, places: PlaceTable, travellers: Sequence[Traveller], k: int) -> list[Ranking]:
-    """Score all in float64, sort all, cut."""
+    """Score every place in float64, sort, and keep the first k."""
     utilities, outside = model.utilities(travellers, places.values)
     answers = []
     for mine, nothing in zip(utilities, outside.tolist(), strict=True):

@@ -6,7 +6,7 @@
 {{ .Values.auth.existingSecret | default (include "postgresql.fullname" .) }}
 {{- end -}}
 
-{{/* Labels by which the pod is found; they never change, since selectors cannot. */}}
+{{/* Selector labels of the pod. They must never change, because selectors are immutable. */}}
 {{- define "postgresql.selectorLabels" -}}
 app.kubernetes.io/name: postgresql
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -25,14 +25,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ with .Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .Values.image.repository }}:{{ .Values.image.tag }}
 {{- end -}}
 
-{{/* What Pod Security "restricted" asks of a container, and a root file system that is read only. */}}
+{{/* Security context of a container: Pod Security "restricted", and a read-only root file system. */}}
 {{- define "postgresql.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* What every pod says of itself but its containers; 999 is the user of the official image. */}}
+{{/* The pod's spec without its containers; 999 is the user of the official image. */}}
 {{- define "postgresql.pod" -}}
 serviceAccountName: {{ include "postgresql.fullname" . }}
 automountServiceAccountToken: false

@@ -1,9 +1,9 @@
-# Writes what the broker reads at its start and what no ConfigMap may hold: its user, from the Secret, and its memory.
-# Imported definitions switch off RABBITMQ_DEFAULT_USER, so that the user has to be in them.
+# Writes the parts of the broker's configuration that cannot be in a ConfigMap: the user, from the Secret, and the
+# memory limit. Imported definitions disable RABBITMQ_DEFAULT_USER, so the user has to be in them.
 set -euo pipefail
 umask 077
 
-json_string() { # JSON has two characters that must be escaped and may stand in a name.
+json_string() { # Escapes the two characters that a name may contain and JSON does not allow.
   local text=${1//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
 }
@@ -28,6 +28,7 @@ vhost=$(json_string "$RABBITMQ_VHOST")
   printf '\ntotal_memory_available_override_value = %s\n' "$MEMORY_LIMIT"
 } >/etc/rabbitmq/conf.d/50-placerank.conf
 
-# On a volume of its own: a pod's group is put on the data's files, and Erlang refuses a cookie that a group may read.
+# The cookie is on a separate volume: Kubernetes gives the data's files to the pod's group (fsGroup), and Erlang refuses
+# a cookie that a group may read.
 printf '%s' "$ERLANG_COOKIE" >/var/lib/rabbitmq/.erlang.cookie
 chmod 0400 /var/lib/rabbitmq/.erlang.cookie

@@ -1,4 +1,4 @@
-{{/* The broker's files; a change of them restarts the pod. */}}
+{{/* The broker's files; a change in them restarts the pod. */}}
 {{- define "rabbitmq.files" -}}
 enabled_plugins: |
   [rabbitmq_management,rabbitmq_prometheus].

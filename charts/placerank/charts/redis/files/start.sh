@@ -1,4 +1,4 @@
-# The password is in a file that only the server reads: no list of processes shows it.
+# The password is in a file that only the server can read, so that it is not visible in the list of processes.
 set -eu
 umask 077
 {

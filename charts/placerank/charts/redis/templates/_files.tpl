@@ -1,4 +1,4 @@
-{{/* The server's files; a change of them restarts the pod. */}}
+{{/* The server's files; a change in them restarts the pod. */}}
 {{- define "redis.files" -}}
 redis.conf: |
   bind * -::*

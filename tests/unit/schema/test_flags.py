@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from placerank.schema.flags import SPELLINGS, parse_flag
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", " True ", "t", "T", "yes", "Yes", "y", "on", "1", "1.0", "WAHR"])
+def test_true(text: str) -> None:
+    assert parse_flag(text) is True
+    assert SPELLINGS[text.strip()] is True
+
+
+@pytest.mark.parametrize("text", ["false", "FALSE", "False\t", "f", "F", "no", "NO", "n", "off", "0", "0.0", "FALSCH"])
+def test_false(text: str) -> None:
+    assert parse_flag(text) is False
+    assert SPELLINGS[text.strip()] is False
+
+
+@pytest.mark.parametrize("text", ["", " ", "maybe", "2", "-1", "null", "truee", "0.5", "\uff54rue"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="neither true nor false"):
+        parse_flag(text)
