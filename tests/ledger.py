@@ -1,6 +1,6 @@
 """Records what clients were told about inferences, and compares it with what PostgreSQL stores.
 
-``Ledger`` keeps the record: pass replies to ``heard``, or note them by hand. ``Ledger.check`` reads the rows through any
+``Ledger`` keeps the record: pass replies to ``heard``, or note them by hand. ``Ledger.check`` reads the rows through a
 function that runs SQL, and returns a ``Verdict``: violations and counts.
 """
 
@@ -134,8 +134,8 @@ class Ledger:
     def refused(
         self, client: str, reason: str, task_id: str = "", *, status: str = "", location_id: int | None = None
     ) -> None:
-        """A request was refused. ``status`` is the task's status that this implies, ``location_id`` a selection that was
-        certainly not stored."""
+        """A request was refused. ``status`` is the task's status that this implies; ``location_id`` is a selection that
+        was certainly not stored."""
         self.note(Told(client, task_id, What.REFUSED, status, location_id=location_id, reason=reason))
 
     def failed(self, client: str, reason: str) -> None:
@@ -201,7 +201,7 @@ class Ledger:
         return True
 
     def check(self, ask: Ask, rules: Rules | None = None, *, finishes_counted: bool = False) -> Verdict:
-        """Compare the record with the present rows. ``finishes_counted`` is only possible inside ``counting_finishes``."""
+        """Compare the record with the present rows; ``finishes_counted`` needs ``counting_finishes`` around it."""
         told, rules = self.told, rules or Rules()
         stored = read(ask, list(dict.fromkeys(one.task_id for one in told if one.task_id)))
         finishes = _finishes(ask) if finishes_counted else None
