@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-#: The wish of a traveller that chose none of the places shown.
+#: The choice of a traveller who wants none of the places shown.
 NOTHING_CHOSEN: Final = -1
 
 
 class TaskType(StrEnum):
-    """What a task does; the word stands in replies as ``type``."""
+    """What a task does; replies have it as ``type``."""
 
     INFERENCE = "inference"
     TRAINING = "training"
 
 
 class Status(StrEnum):
-    """Where a task stands, in Celery's words."""
+    """The status of a task, with Celery's names."""
 
     PENDING = "PENDING"
     STARTED = "STARTED"
@@ -96,7 +96,7 @@ class Place:
 
 #: The columns of a place, in the order of replies and files; without the id.
 PLACE_FIELDS: Final = tuple(name for name in Place.__dataclass_fields__ if name != "location_id")
-#: Those of them that are yes or no.
+#: The columns of a place that are booleans.
 PLACE_FLAGS: Final = tuple(name for name in PLACE_FIELDS if Place.__dataclass_fields__[name].type == "bool")
 #: The 13 columns of a traveller, in the order of files.
 TRAVELLER_FIELDS: Final = tuple(Traveller.__dataclass_fields__)
@@ -131,7 +131,7 @@ class Job:
     traveller: Traveller
     identity: str
     expired: bool
-    #: The catalogue and the set of models that are in force.
+    #: The versions of the catalogue and of the set of models that are in force.
     versions: tuple[int, int]
     #: Seconds from its commit until it was read.
     waited_s: float = 0.0

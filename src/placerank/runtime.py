@@ -1,4 +1,4 @@
-"""The composition root: the only place that reads settings, and makes of them what the processes work with.
+"""The composition root: it reads the settings and builds the objects that the processes work with.
 
 Nothing here loads torch or Celery: the API must stay small.
 """
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """What the API has to know of the settings."""
+    """The settings that the API needs."""
 
     max_body_bytes: int
     max_bulk_bytes: int
@@ -66,7 +66,7 @@ class ApiRuntime:
 
     @asynccontextmanager
     async def opened(self, listener: Listener) -> AsyncIterator[None]:
-        """Everything open; nothing is waited for, so that the API starts while its services are away."""
+        """Open everything without waiting for it, so that the API starts even if its services are unreachable."""
         await self.database.open()
         await self.cache.open(listener)
         await self.publisher.open()
@@ -82,7 +82,7 @@ class ApiRuntime:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What workers have to know of the settings."""
+    """The settings that workers need."""
 
     answer_size: int
     batch_size: int
@@ -122,7 +122,7 @@ class RelayRuntime:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Everything open; nothing is waited for. What the broker lacks is logged."""
+        """Open everything without waiting for it, and run watch and sampler. What the broker lacks is logged."""
         await self.database.open()
         await self.publisher.open()
         checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
@@ -181,14 +181,14 @@ def relay_runtime(settings: Settings, *, publisher: Publisher | None = None) -> 
 
 
 def addresses_of(settings: Settings) -> tuple[str, str, str, str]:
-    """The addresses of database, broker, cache and the broker's management API, for who checks them."""
+    """The addresses of database, broker, cache and the broker's management API, for checks."""
     found = (settings.database_url, settings.broker_url, settings.backend_url, settings.broker.management_url)
     return tuple(url.get_secret_value() for url in found)  # type: ignore[return-value]
 
 
 @asynccontextmanager
 async def overseer(settings: Settings) -> AsyncIterator[Overseer]:
-    """Who looks at the whole, for people; nothing is waited for."""
+    """The overseer, for commands; its connections open without waiting."""
     database = async_database(settings, "placerank status", pool_size=1)
     publisher = AmqpPublisher(settings.broker_url.get_secret_value())
     probe = RedisProbe(settings.backend_url.get_secret_value(), timeout_s=settings.cache.timeout_s)
@@ -273,9 +273,9 @@ def api_cache(settings: Settings) -> RedisApiCache:
 
 
 def obstacles(settings: Settings) -> list[str]:
-    """What keeps processes from starting, one sentence each: no migrated database, or credentials that are refused.
+    """What keeps processes from starting, one sentence each: no migrated database, or refused credentials.
 
-    Broker and cache that are away are no obstacles: the processes start without them and wait on their own.
+    An unreachable broker or cache is no obstacle: the processes start without it and reconnect by themselves.
     """
     found = [
         ("DATABASE_URL", lacking(settings.database_url.get_secret_value())),
@@ -308,7 +308,7 @@ def _check_broker(settings: Settings) -> None:
         for sentence in check.missing(management_url, settings.broker_url.get_secret_value()):
             log.error("broker: %s", sentence)
     except check.BrokerNotChecked as error:
-        log.warning("broker: not checked: %s", error)
+        log.warning("broker: the definitions were not checked: %s", error)
 
 
 def _keys(listed: SecretStr) -> tuple[str, ...]:

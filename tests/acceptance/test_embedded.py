@@ -220,8 +220,10 @@ def test_the_api_never_loads_what_only_workers_need() -> None:
     """In a separate process, because this one has already loaded all of them."""
     code = """
 import sys
-from placerank import runtime, settings, server
+from placerank import runtime
+from placerank.api import server
 from placerank.api.app import create_app
+from placerank.config import settings
 create_app(runtime.api_runtime(settings.load()))
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """

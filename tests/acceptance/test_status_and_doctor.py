@@ -45,10 +45,10 @@ def fill(environment: dict[str, str]) -> None:
 def test_a_system_without_places_or_model_is_unhealthy_and_told_what_to_do(environment: dict[str, str]) -> None:
     found = command("status", environment=environment)
     assert found.returncode == 1, found.stderr
-    assert "The catalogue is empty: placerank places import FILE." in found.stdout
+    assert "The catalogue is empty: run placerank places import FILE." in found.stdout
     found = command("doctor", environment=environment)
     assert found.returncode == 1
-    assert "✗ The system gets on with its work" in found.stdout
+    assert "✗ The system works normally" in found.stdout
     assert "→" in found.stdout
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_password_is_said_to_be_one(environment: dict[str, str]) -> None
     netloc = f"{url.username}:wrong-password@{url.hostname}:{url.port}"
     found = command("doctor", environment=environment | {"CELERY_BROKER_URL": url._replace(netloc=netloc).geturl()})
     assert found.returncode == 1
-    assert "✗ RabbitMQ takes user and password" in found.stdout
+    assert "✗ RabbitMQ accepts user and password" in found.stdout
     assert "wrong-password" not in found.stdout + found.stderr
 
 

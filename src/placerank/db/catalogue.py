@@ -1,4 +1,4 @@
-"""The catalogue: places come in and go out in one transaction each, and every change has a version."""
+"""The catalogue: each change of places is one transaction and gives the catalogue a new version."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from psycopg.rows import DictRow
 
-#: A place as it comes in: the id, or none to get the next one, then the values in the order of ``PLACE_FIELDS``.
+#: A place to store: its id, or none to get the next one, then its values in the order of ``PLACE_FIELDS``.
 Row = tuple[Any, ...]
 
 
 class CatalogueRepository:
-    """Changes and reads of the catalogue, on connections of their own: they are rare, and may be long."""
+    """Changes and reads the catalogue, on a new connection for each call: calls are rare and may take long."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -56,7 +56,7 @@ class CatalogueRepository:
         return count
 
     def remove(self, location_id: int) -> bool:
-        """Remove a place from the catalogue; old answers go on showing it."""
+        """Remove a place from the catalogue; old answers keep it."""
         with self._transaction() as connection:
             run(connection, "lock_catalogue")
             removed = bool(run(connection, "remove_place", {"location_id": location_id}))
@@ -70,7 +70,7 @@ class CatalogueRepository:
             return int(run(connection, "count_places")[0]["count"])
 
     def places(self) -> Iterator[Place]:
-        """Every place, in the order of ids, read as they are used."""
+        """Every place in the order of ids, streamed from the database."""
         with self._transaction() as connection, connection.cursor(name="places") as cursor:
             cursor.itersize = 5_000
             for row in cursor.execute(statement("read_catalogue")):

@@ -1,4 +1,4 @@
-"""What is stored, for people who look into it; and erasing what is stored of a traveller."""
+"""Reads what is stored, for people who inspect it, and erases what is stored about a traveller."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-#: For what grows with the tables: a traveller may have started a hundred thousand times. That the database is there at
-#: all is asked first, and answered as quickly as ever.
+#: The timeout of statements that grow with the tables: a traveller may have a hundred thousand starts. ``reach`` runs
+#: before them with the usual timeout, so an unreachable database is still reported at once.
 _LONG_S = 60.0
 
 
@@ -36,7 +36,7 @@ class ContentRepository:
         await self._database.reach()
 
     async def info(self) -> Row:
-        """Counts of everything."""
+        """How many rows of each kind are stored, and the catalogue's version."""
         await self._database.reach()
         return (await self._database.fetch("info", timeout_s=_LONG_S))[0]
 

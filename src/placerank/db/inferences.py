@@ -1,4 +1,4 @@
-"""Inferences as the API needs them: starting, asking, selecting, cancelling. Each method is one statement."""
+"""Inferences as the API needs them: start, status, places, choice, cancellation. Each method is one statement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A request to rank for a traveller. ``traveller`` is its canonical JSON; ``key`` its Idempotency-Key."""
+    """A request to rank places. ``traveller`` is canonical JSON; ``key`` is the Idempotency-Key of the request."""
 
     task_id: UUID
     traveller: bytes
@@ -48,7 +48,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an inference stands; ``ahead`` is about how many unfinished ones were started before it."""
+    """The status of an inference; ``ahead`` is about how many unfinished ones were started before it."""
 
     status: Status
     model_version: str | None
@@ -75,9 +75,9 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What became of a selection: it was recorded if the inference has succeeded and the place was shown.
+    """The result of a selection. It is recorded if the inference has succeeded and the place was shown.
 
-    ``position`` is where the place stood, from 1, none for no place; ``replaced`` says that there was a choice before.
+    ``position`` is the place's position in the answer, from 1, none for -1. ``replaced``: there was an earlier choice.
     """
 
     status: Status
@@ -95,22 +95,22 @@ class InferenceRepository:
         self._database = database
 
     async def start(self, starts: Sequence[Start]) -> dict[UUID, int]:
-        """Store all; returns the number of each stored one. Left out: keys taken, and all in an empty catalogue."""
+        """Store starts; returns the number of each. Omits those whose key is taken, and all if there are no places."""
         rows = "[" + ",".join(start.as_json() for start in starts) + "]"
         stored = await self._database.fetch("start_inferences", {"rows": rows})
         return {row["id"]: row["row_id"] for row in stored}
 
     async def find_key(self, caller: str, key: str) -> tuple[UUID, str] | None:
-        """The task and the digest of the body that an idempotency key stands for."""
+        """The task and the digest of the body that are stored for an idempotency key."""
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
 
     async def backlog(self, limit: int) -> int:
-        """How many are unfinished, counted up to ``limit``."""
+        """How many inferences are unfinished, counted up to ``limit``."""
         return int((await self._database.fetch("backlog", {"limit": limit}))[0]["count"])
 
     async def standing(self, task_ids: Sequence[UUID]) -> dict[UUID, Standing]:
-        """Where each known inference stands."""
+        """The status of each known inference."""
         rows = await self._database.fetch("read_status", {"ids": list(task_ids)})
         return {row["id"]: _standing(row) for row in rows}
 
@@ -123,7 +123,7 @@ class InferenceRepository:
         return found
 
     async def cancel(self, task_id: UUID) -> tuple[Standing, bool] | None:
-        """Cancel what has not finished; returns where it stands now and whether this call changed it."""
+        """Cancel an unfinished inference; returns its status now, and whether this call changed it; none if unknown."""
         rows = await self._database.fetch("cancel", {"id": task_id})
         if not rows:
             return None

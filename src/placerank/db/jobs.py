@@ -37,7 +37,7 @@ class Outcome:
     task_id: UUID
     shown: Shown | None = None
     problem: Problem | None = None
-    #: With a problem: the version that was to answer, where it is known.
+    #: With a problem: the version that should have answered, if it is known.
     model_version: str | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -67,23 +67,23 @@ class Outcome:
 
 
 class JobRepository:
-    """What waits for a worker, in PostgreSQL. Raises psycopg's own errors."""
+    """Inferences that wait for a worker, in PostgreSQL. Raises psycopg's own errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read(self, task_ids: Sequence[UUID]) -> list[Job]:
-        """The unfinished ones of these, with their travellers."""
+        """The unfinished inferences among ``task_ids``, with their travellers."""
         rows = json.dumps([{"id": str(task_id)} for task_id in {*task_ids}])
         return [_job(row) for row in self._database.fetch("read_jobs", {"rows": rows})]
 
     def finish(self, outcomes: Sequence[Outcome]) -> set[UUID]:
-        """Store how they ended, all in one statement; returns those to which that applied."""
+        """Store the outcomes in one statement; returns the ids of those stored: they had not finished before."""
         rows = json.dumps([outcome.as_row() for outcome in outcomes], allow_nan=False)
         return {row["id"] for row in self._database.fetch("finish_inferences", {"rows": rows})}
 
     def count_attempt(self, task_id: UUID) -> int | None:
-        """Note that a redelivered one is about to run; returns its attempts so far, none if it has finished."""
+        """Count an attempt before a redelivered inference runs; returns all its attempts, none if it has finished."""
         rows = self._database.fetch("count_attempt", {"id": task_id})
         return rows[0]["attempts"] if rows else None
 
@@ -94,7 +94,7 @@ def _job(row: Mapping[str, Any]) -> Job:
 
 
 def traveller_of(row: Mapping[str, Any]) -> Traveller:
-    """The traveller in a row that has the 13 columns."""
+    """The traveller in a row that has the 13 columns of ``TRAVELLER_FIELDS``."""
     values = {name: row[name] for name in TRAVELLER_FIELDS}
     values["people_age"] = tuple(values["people_age"])
     return Traveller(**values)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredList:
-    """One list that a traveller was shown and answered; ``chosen`` is a position, -1 for none of the places."""
+    """A list of places that a traveller was shown and answered; ``chosen`` is a position from 0, or -1 for none."""
 
     task_id: UUID
     identity: str
@@ -36,7 +36,7 @@ class AnsweredList:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A training that is this worker's for the length of its lease."""
+    """A training that this worker holds for the duration of its lease."""
 
     options: Mapping[str, Any]
     attempts: int
@@ -56,7 +56,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """How a version goes live: the first share, and what its and the champion's scores are expected to be."""
+    """How a version goes live: its first share, and the expected scores of this version and of the champion."""
 
     share: int
     expected: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A model on its way into the registry; without ``promotion`` it serves nobody."""
+    """A model to register. Without ``promotion`` it serves no travellers, unless it is the first version."""
 
     kind: str
     digest: str
@@ -84,29 +84,29 @@ class LearningRepository:
         self._database = database
 
     def claim(self, training_id: UUID, lease_s: float) -> Claim | None:
-        """Take the training; none where it has finished or another worker's lease still runs."""
+        """Take the training; none if it has finished, or if a lease on any training still runs."""
         with self._database.transaction() as connection:
             run(connection, "lock_trainings")
             rows = run(connection, "claim_training", {"id": training_id, "lease_s": lease_s})
         return Claim(rows[0]["options"], rows[0]["attempts"]) if rows else None
 
     def finished(self, training_id: UUID) -> bool:
-        """Whether nothing is left to do: it has ended, or is not stored."""
+        """Whether nothing is left to do: the training has ended, or is not stored."""
         rows = self._database.fetch("read_training", {"id": training_id})
         return not rows or Status(rows[0]["status"]).finished
 
     def report(self, training_id: UUID, progress: float, lease_s: float) -> bool:
-        """Say how far it is, from 0 to 1, and renew the lease; false where it has ended, cancelled for example."""
+        """Store the progress (0 to 1) and renew the lease; false if the training has ended, for example cancelled."""
         return bool(
             self._database.fetch("report_progress", {"id": training_id, "progress": progress, "lease_s": lease_s})
         )
 
     def release(self, training_id: UUID) -> None:
-        """Give it up unfinished, for the next worker."""
+        """Hand the unfinished training back, for the next worker."""
         self._database.fetch("release_training", {"id": training_id})
 
     def fail(self, training_id: UUID, problem: Problem) -> None:
-        """End it without a version."""
+        """End the training without a version."""
         self._database.fetch("finish_training", _ending(training_id, Status.FAILURE, problem=problem))
 
     def champion(self) -> tuple[str, bytes] | None:
@@ -136,7 +136,7 @@ class LearningRepository:
         return [_answered(row, places) for row in rows]
 
     def dataset(self, training_id: UUID) -> Dataset | None:
-        """What an earlier attempt at this training recorded."""
+        """The dataset that an earlier attempt at this training recorded."""
         rows = self._database.fetch("read_dataset", {"training_id": training_id})
         return _dataset(rows[0]) if rows else None
 
@@ -165,7 +165,7 @@ class LearningRepository:
         self._database.fetch("delete_dataset", {"id": dataset.id})
 
     def register(self, training_id: UUID, version: NewVersion) -> str | None:
-        """Record the version and the training's end in one transaction; none where it had ended before."""
+        """Register the version and end the training in one transaction; none if the training had ended before."""
         with self._database.transaction() as connection:
             name = register(connection, replace(version, training_id=training_id))
             ending = _ending(training_id, Status.SUCCESS, model_version=name, metrics=version.metrics)
@@ -176,7 +176,7 @@ class LearningRepository:
 
 
 def register(connection: psycopg.Connection[DictRow], version: NewVersion) -> str:
-    """Put a version into the registry and on its way, on this connection; returns its name."""
+    """Register a version on this connection, and start its canary if it has a promotion; returns its name."""
     present = follow(connection, present_shares())
     row = run(
         connection,
@@ -202,7 +202,7 @@ def register(connection: psycopg.Connection[DictRow], version: NewVersion) -> st
 def _promote(
     connection: psycopg.Connection[DictRow], model_id: int, present: Mapping[int, int], promotion: Promotion
 ) -> None:
-    """The first step of a canary; one that is still on its way gives its travellers back first."""
+    """Start a canary. If an older one still runs, its travellers go back to its champion first."""
     shares = dict(present)
     ended = {"status": "superseded", "reason": "A newer version passed the gate.", "figures": None}
     for older in run(connection, "end_canary", ended):
@@ -219,7 +219,7 @@ def _promote(
     }
     run(connection, "start_canary", canary)
     if promotion.share == WHOLE:
-        run(connection, "end_canary", {"status": "promoted", "reason": "At once, as set.", "figures": None})
+        run(connection, "end_canary", {"status": "promoted", "reason": "The first share is 100 %.", "figures": None})
 
 
 def _greatest_first(shares: Mapping[int, int]) -> dict[int, int]:

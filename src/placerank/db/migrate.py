@@ -1,4 +1,4 @@
-"""Bringing a database to the schema that this code needs."""
+"""Migrates a database to the schema that this code needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 from placerank.db.migrations import HEAD
 from placerank.db.statements import statement
 
-#: Any constant will do, as long as nothing else in this database uses it: "prank" in ASCII.
+#: The key of the advisory lock, "prank" in ASCII. Any constant works if nothing else in this database uses it.
 _LOCK = 0x7072616E6B
 
 
@@ -18,7 +18,7 @@ class DatabaseAway(Exception):
 
 
 def migrate(database_url: str) -> str:
-    """Apply what is missing and return the revision; safe to run twice, and by two at once. Raises ``DatabaseAway``."""
+    """Apply missing migrations, return the revision; safe to repeat and to run in parallel. Raises ``DatabaseAway``."""
     if _is_up_to_date(database_url):
         return HEAD
     from alembic import command
@@ -29,11 +29,11 @@ def migrate(database_url: str) -> str:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    # SQLAlchemy cannot read every address that libpq can: one of several hosts, for example.
+    # SQLAlchemy cannot parse every address that libpq can, for example one with several hosts.
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
     try:
         with engine.begin() as connection:
-            # Held until the commit: the second of two waits here and then finds nothing to do.
+            # Held until the commit: a second process waits here and then finds nothing to do.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -43,7 +43,7 @@ def migrate(database_url: str) -> str:
 
 
 def lacking(database_url: str) -> str | None:
-    """What this database lacks to be worked with, in a sentence; none when it is reached and migrated."""
+    """Why this database cannot be used, in a sentence; none if it is reachable and migrated."""
     try:
         if _is_up_to_date(database_url):
             return None
@@ -53,7 +53,7 @@ def lacking(database_url: str) -> str | None:
 
 
 def _is_up_to_date(database_url: str) -> bool:
-    """Asked first: loading Alembic takes longer than anything that it mostly finds not to do."""
+    """Checked first: usually no migration is missing, and this check is faster than loading Alembic."""
     try:
         with psycopg.connect(database_url, connect_timeout=5) as connection:
             row = connection.execute(statement("schema_revision")).fetchone()

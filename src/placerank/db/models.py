@@ -19,7 +19,7 @@ class ModelRepository:
         self._database = database
 
     async def set_share(self, model_id: int, share: int) -> None:
-        """Give a version ``share`` per cent of the travellers; the others give way or take over."""
+        """Give a version ``share`` per cent of the travellers; the other shares change, so that the sum stays 100."""
         await self._database.in_time(self._follow(set_share(model_id, share)))
 
     async def _follow(self, steps: Steps[None]) -> None:

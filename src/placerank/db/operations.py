@@ -1,4 +1,4 @@
-"""What those do to the data who run the system: old rows go, failed tasks begin anew."""
+"""What operators do to the stored data: delete old rows, and restart failed tasks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 #: Few enough that locks are short, many enough that a million rows take minutes.
 _BATCH: Final = 2_000
-#: For one batch, on a busy database.
+#: The timeout of one batch, on a busy database.
 _LONG_S: Final = 60.0
 _REVIVE: Final = {TaskType.INFERENCE: "revive_inferences", TaskType.TRAINING: "revive_trainings"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows have gone."""
+    """How many rows were deleted."""
 
     inferences: int
     keys: int
@@ -37,9 +37,9 @@ class OperationsRepository:
         self._database = database
 
     async def prune(self, before: datetime, progress: Callable[[int], None] = lambda _count: None) -> Pruned:
-        """Remove what finished and is older than ``before``, batch by batch; interrupted, it goes on the next time.
+        """Delete finished inferences started before ``before``, in batches; then old keys and old revisions of places.
 
-        ``progress`` is called with the number of inferences removed so far.
+        After an interruption the next call goes on. ``progress`` gets the number of inferences deleted so far.
         """
         inferences, after = 0, 0
         while True:
@@ -55,6 +55,6 @@ class OperationsRepository:
         return Pruned(inferences, keys, places)
 
     async def revive(self, kind: TaskType, task_ids: Sequence[UUID]) -> set[UUID]:
-        """Let failed tasks begin anew, for the relay to publish; returns those that had failed."""
+        """Restart failed tasks: they are PENDING again, and the relay publishes them. Returns those that had failed."""
         rows = await self._database.fetch(_REVIVE[kind], {"ids": list(task_ids)}, timeout_s=_LONG_S)
         return {row["id"] for row in rows}

@@ -1,4 +1,4 @@
-"""Pools of connections that give up in time and find back by themselves."""
+"""Connection pools that give up after a timeout and reconnect by themselves."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Statements by name with their parameters. Each gets its rows; the transaction is the caller's, sync or async.
+#: A generator that yields a statement's name and parameters, and gets its rows. The caller, sync or async, owns the
+#: transaction.
 Steps: TypeAlias = Generator[tuple[str, Mapping[str, Any] | None], list[DictRow], T]
 
-#: What psycopg raises when the database is away, or has become read-only after a failover.
+#: What psycopg raises if the database is unreachable, or has become read-only after a failover.
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout)
 
-#: After this many seconds a pool stops its own attempts; the next request starts one anew, so that
-#: recovery is never further away than that request (the pool's own pauses double up to minutes).
+#: After this many seconds a pool stops its own attempts, and the next request starts a new one. Otherwise requests
+#: would wait for the pool's back-off, which grows to minutes.
 _RECONNECT_S = 2.0
 
 
 def connection_options(application_name: str) -> dict[str, Any]:
-    """How every connection is made: single statements commit themselves, a dead peer is noticed in seconds."""
+    """The options of every connection: each statement commits by itself, and a dead peer is noticed within seconds."""
     return {
         "autocommit": True,
         "row_factory": dict_row,
@@ -87,9 +88,9 @@ class AsyncDatabase:
         return await self.in_time(self._fetch(name, params), timeout_s)
 
     async def in_time(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """Await work with the database, but no longer than requests do; raises ``DatabaseUnavailable``."""
+        """Await work for ``timeout_s`` at most, by default the timeout of requests; raises ``DatabaseUnavailable``."""
         task = asyncio.ensure_future(work)
-        # Not asyncio.timeout: psycopg answers a cancellation by asking the server to cancel, which hangs with it.
+        # Not asyncio.timeout: if psycopg is cancelled, it asks the server to cancel. A hung server hangs that too.
         done, _ = await asyncio.wait({task}, timeout=timeout_s or self._timeout_s)
         if not done:
             self._abandon(task)
@@ -103,7 +104,7 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
-        """Several statements in one transaction, for as long as they take; a request awaits them with ``in_time``."""
+        """A transaction of several statements. It has no timeout of its own: a request awaits it with ``in_time``."""
         with _explained():
             async with self._pool.connection() as connection, connection.transaction():
                 yield AsyncTransaction(connection)
@@ -120,7 +121,7 @@ class AsyncDatabase:
             try:
                 return await _timed(connection, name, params)
             except (psycopg.OperationalError, psycopg.InterfaceError):
-                # One connection that died has seldom died alone: look at the idle ones before they fail requests.
+                # If one connection has died, others often have too: check the idle ones before they fail requests.
                 if connection.broken:
                     self._check_soon()
                 raise
@@ -142,7 +143,7 @@ class AsyncDatabase:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What psycopg raises when the database is away, as what clients are told."""
+    """Translate the errors that psycopg raises in an outage into those that clients get."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
@@ -164,7 +165,7 @@ class AsyncTransaction:
         return await _timed(self._connection, name, params)
 
     async def follow(self, steps: Steps[T]) -> T:
-        """Run these statements one after the other and return what they come to."""
+        """Run these statements one after the other and return the result of ``steps``."""
         try:
             step = next(steps)
             while True:
@@ -184,7 +185,7 @@ async def _timed(
 
 
 class Database:
-    """PostgreSQL for threads. Errors are psycopg's own: who calls decides whether to wait."""
+    """PostgreSQL for threads. Raises psycopg's own errors: the caller decides whether to wait and retry."""
 
     def __init__(self, url: str, *, application_name: str, pool_size: int) -> None:
         self._name = application_name
@@ -216,7 +217,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[DictRow]]:
-        """A connection on which ``run`` makes one transaction of several statements."""
+        """A connection with an open transaction, for several calls of ``run``."""
         with self._pool.connection() as connection, connection.transaction():
             yield connection
 
@@ -231,7 +232,7 @@ def run(connection: psycopg.Connection[DictRow], name: str, params: Mapping[str,
 
 
 def follow(connection: psycopg.Connection[DictRow], steps: Steps[T]) -> T:
-    """Run these statements one after the other on this connection and return what they come to."""
+    """Run these statements one after the other on this connection and return the result of ``steps``."""
     try:
         step = next(steps)
         while True:

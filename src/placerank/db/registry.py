@@ -1,4 +1,4 @@
-"""The registry of models for commands: what the API does with it, and more, without an event loop."""
+"""The registry of models for commands, without an event loop; it can do more than the API's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EVERY = {"limit": 100_000, "after": -1}
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A version that gave its travellers to another."""
+    """The result of a rollback: the version that lost its travellers, and the one that got them."""
 
     given_up: str
     taken_over: str
@@ -38,7 +38,7 @@ class Registry:
         """One version with its artifact; raises ``NotFound``."""
         rows = self._database.fetch("read_model", {"version": name})
         if not rows:
-            raise NotFound(f"No model has the version {name}; `placerank models list` shows those that there are.")
+            raise NotFound(f"No model has the version {name}; `placerank models list` shows all versions.")
         return rows[0]
 
     def set_share(self, name: str, share: int) -> dict[str, int]:
@@ -49,13 +49,13 @@ class Registry:
         return {row["version"]: row["use_percentage"] for row in self.versions()}
 
     def roll_back(self) -> Exchange:
-        """Take back the version on its way, else the last that went through; raises ``PlacerankError`` without one."""
+        """Roll back the running canary, else the version promoted last; raises ``PlacerankError`` if there is none."""
         with self._database.transaction() as connection:
             present = follow(connection, present_shares())
             running = run(connection, "running_canary")
             change = running or run(connection, "last_canary")
             if not change or not present.get(change[0]["model_id"]):
-                raise PlacerankError("No change of version is in force: name one with `placerank models share`.")
+                raise PlacerankError("No change of version can be rolled back: use `placerank models share`.")
             new, old = change[0]["model_id"], change[0]["champion_id"]
             follow(connection, write_shares({old: present[old] + present[new], new: 0}))
             if running:
@@ -63,7 +63,7 @@ class Registry:
         return Exchange(change[0]["version"], change[0]["champion_version"])
 
     def add(self, version: NewVersion, share: int | None) -> str:
-        """Register a version from elsewhere; with a ``share`` it goes live at once. Returns its name."""
+        """Register an imported version; with a ``share`` it serves at once. Returns its name."""
         with self._database.transaction() as connection:
             name = register(connection, version)
         if share:

@@ -1,4 +1,4 @@
-"""Shares of the traffic and the statements that change them. Together they are always 100 per cent."""
+"""The versions' shares of the traffic, and the statements that change them. The sum is always 100 per cent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import Steps
 
-#: Per cent of all travellers.
+#: The share of all travellers, in per cent.
 WHOLE: Final = 100
 
 
@@ -28,17 +28,17 @@ def set_share(model_id: int, share: int) -> Steps[None]:
 
 
 def write_shares(changes: Mapping[int, int]) -> Steps[None]:
-    """Store these versions' shares and announce the change to whoever serves."""
+    """Store these versions' shares, and change the version of the registry, which workers check for changes."""
     for model_id, share in changes.items():
         yield "set_share", {"id": model_id, "share": share}
     yield "bump_models", None
 
 
 def shares_after(present: Mapping[int, int], model_id: int, share: int) -> dict[int, int]:
-    """The shares that change when one is set, given all of them, the greatest first; together they stay 100.
+    """The shares that change if one is set; ``present`` has all, the greatest first. The sum stays 100.
 
-    What the version gives up goes to the one with the greatest share among the others; what it gains comes from them
-    in that order. Raises ``NotFound``, or ``ShareConflict`` when no other version could take over.
+    What the version loses goes to the version with the greatest share among the others. What it gains is taken from the
+    others, the greatest share first. Raises ``NotFound``, or ``ShareConflict`` if no other version can take over.
     """
     if model_id not in present:
         raise NotFound(f"No model has the id {model_id}.")

@@ -1,4 +1,4 @@
-"""How the whole system stands, as PostgreSQL tells it."""
+"""The state of the whole system, as far as PostgreSQL knows it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import AsyncDatabase
 
-#: Counted no further: the cost of a look has an end, and what is to be done is the same.
+#: Counts stop here, which bounds the cost of the statement. What an operator has to do is the same above it.
 _LIMIT: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Lengths and ages (seconds) of what waits, and PostgreSQL's own figures."""
+    """Lengths and ages (seconds) of the outbox and the backlog, and PostgreSQL's own figures."""
 
     outbox: int
     outbox_age_s: float
@@ -33,7 +33,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """Trainings by status, the progress of the running one (1 without), and the newest version's figures."""
+    """Trainings by status, progress of the running one (1 if none runs), and metrics of the newest trained version."""
 
     trainings: Mapping[str, int]
     progress: float
@@ -42,7 +42,7 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What became of the starts of the last ``seconds`` seconds; times from start to answer in seconds."""
+    """The results of the starts of the last ``seconds`` seconds; times from start to answer in seconds."""
 
     seconds: float
     started: int
@@ -54,17 +54,17 @@ class Rates:
 
 
 class SystemRepository:
-    """Looks at the whole. Raises ``DatabaseUnavailable``."""
+    """Reads figures of the whole system. Raises ``DatabaseUnavailable``."""
 
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
 
     async def figures(self) -> Figures:
-        """What waits, and PostgreSQL itself."""
+        """The outbox, the backlog, and PostgreSQL's own figures."""
         return Figures(**(await self._database.fetch("system", {"limit": _LIMIT}))[0])
 
     async def learning(self) -> Learning:
-        """Trainings and what came of them."""
+        """The trainings, and the metrics of the newest trained version."""
         counts = await self._database.fetch("training_counts")
         running = await self._database.fetch("running_training")
         newest = await self._database.fetch("newest_metrics")
@@ -79,13 +79,13 @@ class SystemRepository:
         return {row["version"]: row["use_percentage"] for row in await self._database.fetch("served_versions")}
 
     async def rates(self, seconds: float) -> Rates:
-        """What became of the newest starts."""
+        """The results of the starts of the last ``seconds`` seconds."""
         since = UUID(int=int((time.time() - seconds) * 1000) << 80)
         return Rates(seconds, **(await self._database.fetch("recent_rates", {"since": since}))[0])
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Those figures that are plain numbers."""
+    """The metrics that are plain numbers, without times (``trained_at``)."""
     return {
         name: float(value)
         for name, value in metrics.items()

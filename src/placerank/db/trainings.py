@@ -30,7 +30,7 @@ class TrainingStart:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStanding:
-    """Where a training stands; ``progress`` goes from 0 to 1."""
+    """The status of a training; ``progress`` goes from 0 to 1."""
 
     task_id: UUID
     status: Status
@@ -40,7 +40,7 @@ class TrainingStanding:
     problem: Problem | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The standing as the body of a status reply."""
+        """The body of a status reply."""
         body: dict[str, Any] = {
             "task_id": str(self.task_id),
             "status": self.status,
@@ -63,7 +63,7 @@ class TrainingRepository:
         self._database = database
 
     async def start(self, start: TrainingStart) -> bool:
-        """Store it; false where its idempotency key is taken."""
+        """Store the training; false if its idempotency key is taken."""
         params = {
             "id": start.task_id,
             "options": json.dumps(dict(start.options)),
@@ -80,16 +80,16 @@ class TrainingRepository:
         return int((await self._database.fetch("unfinished_trainings", {"limit": most}))[0]["count"])
 
     async def find_key(self, caller: str, key: str) -> tuple[UUID, str] | None:
-        """The task and the digest of the body that an idempotency key stands for."""
+        """The task and the digest of the body that are stored for an idempotency key."""
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
 
     async def cancel(self, task_id: UUID) -> None:
-        """Cancel what has not finished."""
+        """Cancel the training if it has not finished."""
         await self._database.fetch("cancel_training", {"id": task_id})
 
     async def standing(self, task_id: UUID) -> TrainingStanding | None:
-        """Where a training stands."""
+        """The status of a training; none if it is unknown."""
         rows = await self._database.fetch("read_training", {"id": task_id})
         if not rows:
             return None

@@ -1,4 +1,4 @@
-"""The whole system in one look: what waits, what is reached, what is wrong.
+"""An overview of the whole system: queues, reachable services, problems.
 
 Imports queue, db, cache, telemetry, domain, errors.
 """

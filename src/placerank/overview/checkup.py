@@ -1,4 +1,4 @@
-"""The checks of ``placerank doctor``: one after the other, each with what to do where it fails."""
+"""The checks of ``placerank doctor``, one after the other, each with a remedy if it fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was checked; ``problem`` is a sentence, none where all is well, and ``remedy`` says what to do."""
+    """The result of one check; ``problem`` is a sentence, or none; ``remedy`` says what to do about it."""
 
     subject: str
     problem: str | None = None
@@ -26,23 +26,23 @@ class Finding:
 
 
 def connections(database_url: str, broker_url: str, cache_url: str, management_url: str) -> Iterator[Finding]:
-    """Whether the services take our credentials and have what we need of them."""
+    """Checks that the services accept our credentials, and have the schema and the definitions that we need."""
     problem = lacking(database_url)
     remedy = "Check DATABASE_URL, or run: placerank migrate."
-    yield Finding(f"PostgreSQL is reached and at schema {HEAD}", problem, remedy)
+    yield Finding(f"PostgreSQL is reachable and at schema {HEAD}", problem, remedy)
     problem = check.refused(broker_url)
     yield Finding(
-        "RabbitMQ takes user and password", problem, "Check CELERY_BROKER_URL and PLACERANK_BROKER__PASSWORD."
+        "RabbitMQ accepts user and password", problem, "Check CELERY_BROKER_URL and PLACERANK_BROKER__PASSWORD."
     )
     problem = redis.refused(cache_url)
-    yield Finding("Redis takes user and password", problem, "Check CELERY_BACKEND_URL and PLACERANK_CACHE__PASSWORD.")
+    yield Finding("Redis accepts user and password", problem, "Check CELERY_BACKEND_URL and PLACERANK_CACHE__PASSWORD.")
     yield from _definitions(management_url, broker_url)
 
 
 def _definitions(management_url: str, broker_url: str) -> Iterator[Finding]:
     subject = "RabbitMQ has queues, bindings and policies"
     if not management_url:
-        yield Finding(f"{subject} (not looked at: PLACERANK_BROKER__MANAGEMENT_URL is not set)")
+        yield Finding(f"{subject} (not checked: PLACERANK_BROKER__MANAGEMENT_URL is not set)")
         return
     try:
         missing = check.missing(management_url, broker_url)
@@ -54,13 +54,13 @@ def _definitions(management_url: str, broker_url: str) -> Iterator[Finding]:
 
 
 def system(seen: Overview) -> Iterator[Finding]:
-    """Whether the whole does what it is there for."""
+    """Checks that the services answer, and that the overview found no other problem."""
     answers = {"PostgreSQL": seen.figures, "RabbitMQ": seen.queues, "Redis": seen.cache}
     for name, found in answers.items():
         problem = None if found else "It does not answer."
-        yield Finding(f"{name} answers", problem, "Start it, or check its address and the way there.")
+        yield Finding(f"{name} answers", problem, "Start it, or check its address and the network.")
     told = [one for one in seen.problems if "does not answer" not in one]
     for problem in told:
-        yield Finding("The system gets on with its work", problem, "docs/runbooks has a page for each alert about it.")
+        yield Finding("The system works normally", problem, "See docs/runbooks: it has a page for each alert.")
     if not told:
-        yield Finding("The system gets on with its work")
+        yield Finding("The system works normally")

@@ -1,6 +1,6 @@
-"""How the whole system is, in one look: what is there, what waits, and what is wrong with it.
+"""The state of the whole system: its services, its queues and its problems.
 
-Each part is asked on its own and within seconds: one that is away does not hide the others.
+Each part is queried separately and within seconds, so an unreachable one does not hide the others.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from placerank.db.system import Figures, Learning, Rates, SystemRepository
     from placerank.queue.publisher import Publisher
 
-#: Starts of the last so many seconds make the rates.
+#: The rates cover the starts of this many seconds.
 RATES_S: Final = 60.0
-#: The oldest unfinished inference, and the oldest unconfirmed one, may be so old.
+#: Above these ages in seconds, the oldest unfinished and the oldest unconfirmed inference count as problems.
 BACKLOG_AGE_S: Final = 30.0
 _OUTBOX_AGE_S: Final = 30.0
 _FULL: Final = 0.9
@@ -34,7 +34,7 @@ QUEUES: Final = (*(queue.name for queue in topology.WORK_QUEUES), topology.DEAD_
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Messages that wait, and workers."""
+    """How many messages wait in a queue, and how many workers it has."""
 
     ready: int
     consumers: int
@@ -42,7 +42,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What was found; none of a part that does not answer. ``problems`` are sentences, empty for a healthy system."""
+    """What was found; a part that does not answer is none or empty. ``problems`` are sentences, none if healthy."""
 
     figures: Figures | None = None
     rates: Rates | None = None
@@ -59,7 +59,7 @@ class Overview:
 
 
 class Overseer:
-    """Looks at everything."""
+    """Queries every service for the overview."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Overseer:
         self._look_at_cache = look_at_cache
 
     async def look(self) -> Overview:
-        """One look; never raises for a service that is away."""
+        """Make the overview; does not raise if a service is unreachable."""
         away: list[str] = []
         figures = rates = learning = None
         shares: Mapping[str, int] = {}
@@ -83,17 +83,17 @@ class Overseer:
             away.append(f"The database does not answer: {error}")
         queues = await self._queues()
         if not queues:
-            away.append("The broker does not answer: requests are taken, and wait until it is back.")
+            away.append("The broker does not answer: requests are accepted, but wait until it is back.")
         cache = await self._look_at_cache()
         if cache is None:
-            away.append("Redis does not answer: everything goes on, only slower.")
+            away.append("Redis does not answer: everything works, but more slowly.")
         problems = (*away, *_problems(figures, shares, queues, cache))
         return Overview(figures, rates, learning, shares, queues, cache, problems)
 
     async def _queues(self) -> Mapping[str, QueueState]:
         found: dict[str, QueueState] = {}
         deadline = time.monotonic() + _CONNECT_S
-        while not self._publisher.connected and time.monotonic() < deadline:  # noqa: ASYNC110 - it tells nobody
+        while not self._publisher.connected and time.monotonic() < deadline:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.02)
         for name in QUEUES:
             seen = await self._publisher.look(name)
@@ -112,19 +112,19 @@ def _problems(
     found: list[str] = []
     if figures is not None:
         if not figures.places:
-            found.append("The catalogue is empty: placerank places import FILE.")
+            found.append("The catalogue is empty: run placerank places import FILE.")
         if not shares:
             found.append("No model is in use: a worker registers the first one when it starts.")
         if figures.backlog_age_s > BACKLOG_AGE_S:
             found.append(f"The oldest inference has waited {figures.backlog_age_s:.0f} s: look at the workers.")
         if figures.outbox_age_s > _OUTBOX_AGE_S:
-            found.append(f"A request is unpublished for {figures.outbox_age_s:.0f} s: look at the relay.")
+            found.append(f"A request has been unpublished for {figures.outbox_age_s:.0f} s: look at the relay.")
     for queue in topology.WORK_QUEUES:
         state = queues.get(queue.name)
         if state is not None and state.ready and not state.consumers:
             found.append(f"{state.ready} messages wait in {queue.name}, and it has no worker.")
     if (letters := queues.get(topology.DEAD_LETTER_QUEUE)) is not None and letters.ready:
-        found.append(f"{letters.ready} dead letters: placerank dead-letters list.")
+        found.append(f"{letters.ready} dead letters: run placerank dead-letters list.")
     if cache is not None and cache.memory_limit_bytes and cache.memory_bytes > _FULL * cache.memory_limit_bytes:
         found.append("Redis is nearly full: give it more memory, or keep answers for a shorter time.")
     return found

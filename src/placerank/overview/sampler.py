@@ -1,6 +1,6 @@
-"""The look at the whole system: queues, outbox, backlog, trainings, database and cache.
+"""Samples metrics of the whole system: queues, outbox, backlog, trainings, database and cache.
 
-It goes along with the relay, which is always there. Two relays say the same, so that dashboards take the greatest.
+It runs in the relay, because a relay always runs. Two relays report the same figures, so dashboards take the maximum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Sampler:
-    """Looks every ``interval_s`` seconds. What cannot be seen keeps its last figures, and their age is shown."""
+    """Samples every ``interval_s`` seconds. A part that does not answer keeps its figures; a metric shows their age."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Sampler:
         *,
         interval_s: float,
     ) -> None:
-        """``unacknowledged`` asks the broker's management API, on a thread; it gives nothing where there is none."""
+        """``unacknowledged`` queries the broker's management API, on a thread; it returns nothing if there is none."""
         self._system = system
         self._publisher = publisher
         self._look_at_cache = look_at_cache
@@ -47,13 +47,13 @@ class Sampler:
         self._interval_s = interval_s
 
     async def run(self) -> None:
-        """Look until cancelled, through outages of everything."""
+        """Sample until cancelled; outages do not end it."""
         while True:
             await self.look()
             await asyncio.sleep(self._interval_s)
 
     async def look(self) -> None:
-        """Look once."""
+        """Sample every part once."""
         parts = {"database": self._database, "learning": self._learning, "broker": self._broker, "cache": self._cache}
         for part, look in parts.items():
             try:

@@ -7,7 +7,7 @@ from kombu import Exchange, Queue
 
 from placerank.queue import topology
 
-#: The prefetch window is this many times the threads: narrower than four batches and batches stay small.
+#: The prefetch window is this many times the threads, so at least four batches. With a smaller one, batches stay small.
 _PREFETCH_BATCHES = 4
 
 
@@ -16,8 +16,8 @@ def make_app(broker_url: str) -> Celery:
     app = Celery("placerank", set_as_current=False)
     exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
     app.conf.update(
-        # Read and write apart: what the environment has as CELERY_BROKER_URL goes before broker_url, and may lack the
-        # password that stands apart.
+        # Not broker_url: Celery prefers the environment's CELERY_BROKER_URL to it. That may lack the password, which
+        # can be set separately.
         broker_read_url=broker_url,
         broker_write_url=broker_url,
         broker_transport_options={"confirm_publish": True},
@@ -27,7 +27,7 @@ def make_app(broker_url: str) -> Celery:
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        # What is not acknowledged comes back: only a stored result, or a stored failure, ends a task.
+        # Messages without acknowledgement are redelivered: only a stored result or a stored failure ends a task.
         task_acks_late=True,
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,
@@ -43,7 +43,7 @@ def make_app(broker_url: str) -> Celery:
         task_routes={queue.task: {"queue": queue.name} for queue in topology.WORK_QUEUES},
         task_create_missing_queues=False,
         task_create_missing_queue_type="quorum",
-        # An exclusive control queue makes a worker crash when it comes back before the broker noticed it was gone.
+        # With an exclusive control queue, a worker crashes if it reconnects before the broker noticed that it was gone.
         control_queue_durable=True,
         control_queue_exclusive=False,
         event_queue_durable=True,

@@ -1,8 +1,8 @@
-"""Whether a broker has what placerank needs of it: exchanges, queues, bindings and policies.
+"""Checks that a broker has what placerank needs: exchanges, queues, bindings and policies.
 
-Queues and bindings are declared by every process that publishes; policies can only come from imported definitions.
-Without them messages are neither bounded nor dead-lettered, which shows on a bad day only: so it is looked up at the
-start, through the management API.
+Every process that publishes declares queues and bindings. Policies can only come from imported definitions. Without
+them, queues have no length limit and messages are not dead-lettered. This shows only in an incident, so the relay
+checks it at its start, through the management API.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BrokerNotChecked(Exception):
 
 
 def refused(broker_url: str) -> str | None:
-    """Why the broker refuses these credentials, in a sentence; none when it takes them, or is away."""
+    """Why the broker refuses these credentials, in a sentence; none if it accepts them or is unreachable."""
 
     async def connect() -> None:
         async with await aiormq.connect(broker_url):
@@ -49,9 +49,9 @@ def refused(broker_url: str) -> str | None:
 
 
 def missing(management_url: str, broker_url: str) -> list[str]:
-    """What is not there, one sentence each; raises ``BrokerNotChecked``.
+    """What the broker lacks, one sentence each; raises ``BrokerNotChecked``.
 
-    A management address without user and password gets the broker's.
+    If the management address has no user and password, the broker's are used.
     """
     vhost = unquote(urlsplit(broker_url).path[1:]) or "/"
     if not urlsplit(management_url).username:
@@ -62,7 +62,7 @@ def missing(management_url: str, broker_url: str) -> list[str]:
 
 
 def unacknowledged(management_url: str, broker_url: str) -> dict[str, int]:
-    """How many messages of each queue workers hold; the figures are some seconds old. Raises ``BrokerNotChecked``."""
+    """The number of unacknowledged messages in each queue, some seconds old. Raises ``BrokerNotChecked``."""
     vhost = unquote(urlsplit(broker_url).path[1:]) or "/"
     if not urlsplit(management_url).username:
         management_url = addresses.with_credentials(management_url, *addresses.credentials(broker_url))
@@ -77,13 +77,13 @@ def _missing(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
         for item in wanted[kind]:
             name = item["name"]
             if name not in there:
-                yield f"{kind}: {name} is not there; import the definitions."
+                yield f"{kind}: {name} is missing; import the definitions."
             elif kind == "policies" and there[name]["definition"] != item["definition"]:
-                yield f"policies: {name} is not as this version needs it; import the definitions anew."
+                yield f"policies: {name} differs from what this version needs; import the definitions again."
     bindings = {(item["source"], item["destination"], item["routing_key"]) for item in found.get("bindings", [])}
     for item in wanted["bindings"]:
         if (item["source"], item["destination"], item["routing_key"]) not in bindings:
-            yield f"bindings: {item['source']} does not reach {item['destination']}; import the definitions."
+            yield f"bindings: {item['source']} to {item['destination']} is missing; import the definitions."
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -97,7 +97,7 @@ def _get(management_url: str, path: str) -> Any:
     request = urllib.request.Request(f"{address}/api/{path}")  # noqa: S310 - the scheme is checked with the settings
     request.add_header("Authorization", "Basic " + base64.b64encode(credentials).decode())
     try:
-        # Straight to the broker, whatever proxy the environment names for the world outside.
+        # Directly to the broker: a proxy in the environment is for addresses outside.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as reply:
             return json.load(reply)
     except (OSError, ValueError) as error:

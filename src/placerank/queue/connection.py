@@ -1,4 +1,4 @@
-"""The publisher's connection: bursts fit into it, and leave it in few writes."""
+"""The publisher's connection: it buffers a burst of messages and sends it in few writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from placerank.network.gathering import Gathering
 if TYPE_CHECKING:
     from yarl import URL
 
-# Frames that may wait for the socket. aiormq's own 10 make the eleventh message of a burst wait under the channel's
-# lock, and the rest behind it for a turn of the loop each: 3 s to a confirm at 300 travellers. No argument sets it.
+# Frames that may wait for the socket. With aiormq's default of 10, the eleventh message of a burst waits while it holds
+# the channel's lock, and each message behind it takes another turn of the event loop: a confirm takes 3 s with 300
+# travellers. aiormq has no argument for it.
 aiormq.connection.Connection.FRAME_BUFFER_SIZE = 4096
 
 
 class Connection(aio_pika.Connection):
-    """A connection that writes the messages of a burst together: aiormq writes each by itself."""
+    """A connection that writes the messages of a burst together; aiormq writes each one separately."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -1,8 +1,8 @@
 """The definitions that a RabbitMQ broker imports when it starts, made for its version.
 
-RabbitMQ stops reading a definitions file at the first key that it does not know, so that a policy of a newer
-version would silently take the rest of the file with it. Importing definitions also switches off
-``RABBITMQ_DEFAULT_USER``: the users have to be in the file.
+RabbitMQ stops reading a definitions file at the first key that it does not know. A policy of a newer version would
+therefore silently drop the rest of the file. Importing definitions also switches off ``RABBITMQ_DEFAULT_USER``, so the
+users must be in the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: ``consumer-timeout`` is a policy key from this version on.
 CONSUMER_TIMEOUT_SINCE = (3, 12)
-#: From this version on a quorum queue without a delivery limit has one of 20; -1 is none.
+#: From this version on, a quorum queue has a delivery limit of 20 by default; -1 means no limit.
 DELIVERY_LIMIT_SINCE = (4, 0)
 
 
@@ -92,7 +92,7 @@ def policies(version: tuple[int, int]) -> dict[str, tuple[str, Mapping[str, Any]
         topology.TRAINING.name: (_exactly(topology.TRAINING.name), training),
     }
     if version >= DELIVERY_LIMIT_SINCE:
-        # Looking at a dead letter is a delivery too: after twenty looks the broker would drop it.
+        # Listing the dead letters delivers them too: after 20 times the broker would drop them.
         found[topology.DEAD_LETTER_QUEUE] = (_exactly(topology.DEAD_LETTER_QUEUE), {"delivery-limit": -1})
     return found
 

@@ -1,4 +1,4 @@
-"""Endless loops that end when they are told to."""
+"""Lets endless loops end when their task is cancelled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import asyncio
 
 
 def told_to_end() -> bool:
-    """Whether the current task has been cancelled. A library that was waiting may have kept that for itself."""
+    """Whether the current task has been cancelled, even if a library has swallowed the ``CancelledError``."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Messages that leave together, as metrics and traces see them."""
+"""Metrics and traces of flights. A flight is a group of messages that are published together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Flight:
-    """``messages`` carry the contexts of their own spans; ``confirmed`` are those that have arrived."""
+    """``messages`` carry the contexts of their own spans; ``confirmed`` has the ids that the broker confirmed."""
 
     def __init__(self, messages: Sequence[TaskMessage]) -> None:
         self.messages = messages
@@ -44,7 +44,7 @@ class Flight:
         return replace(message, traceparent=tracing.traceparent_of(span))
 
     def land(self, seconds: float) -> None:
-        """Count what has arrived, and end the spans."""
+        """Count confirmed and unconfirmed messages, and end the spans."""
         arrived = set(self.confirmed)
         counts = Counter((message.queue.name, message.task_id in arrived) for message in self.messages)
         for (queue, confirmed), count in counts.items():
@@ -60,7 +60,7 @@ class Flight:
 
 @contextmanager
 def flight(messages: Sequence[TaskMessage]) -> Iterator[Flight]:
-    """Count and trace what is published inside."""
+    """Count and trace the messages that are published in this context."""
     leaving, began = Flight(messages), time.perf_counter()
     CONFIRMS_IN_FLIGHT.inc(len(messages))
     try:

@@ -1,4 +1,4 @@
-"""The dead letters, for people who look at them: read, replayed or thrown away."""
+"""The dead letters, for operators, who read, replay or drop them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TIMEOUT_S = 5.0
 
 
 class BrokerAway(PlacerankError):
-    """The broker does not answer, so that its dead letters cannot be reached."""
+    """The broker does not answer, so its dead letters cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A task that nobody could finish. ``task`` is the Celery task's name, ``task_id`` none where it is unreadable."""
+    """A task that no worker could finish. ``task`` is the Celery task's name; ``task_id`` is none if unreadable."""
 
     task: str
     task_id: UUID | None
@@ -38,7 +38,7 @@ class Letter:
 
 
 class DeadLetterQueue:
-    """Letters taken here are others' again when the connection is closed, but for those that were ``dropped``."""
+    """The queue of dead letters. Taken letters return to it when the connection closes, except those dropped."""
 
     def __init__(self, queue: AbstractQueue) -> None:
         self._queue = queue
@@ -57,7 +57,7 @@ class DeadLetterQueue:
             yield cls(await channel.get_queue(topology.DEAD_LETTER_QUEUE))
 
     async def take(self, most: int) -> list[Letter]:
-        """The oldest letters, at most so many, held until the connection is closed."""
+        """The oldest letters, at most ``most``; they are held until the connection closes."""
         letters: list[Letter] = []
         while len(letters) < most and (message := await self._queue.get(fail=False, timeout=_TIMEOUT_S)) is not None:
             letters.append(_letter(message))
@@ -65,7 +65,7 @@ class DeadLetterQueue:
 
     @staticmethod
     async def drop(letters: Sequence[Letter]) -> None:
-        """Take letters out of the queue for good."""
+        """Delete letters from the queue."""
         for letter in letters:
             await letter.message.ack()
 
@@ -77,7 +77,7 @@ def _letter(message: AbstractIncomingMessage) -> Letter:
 
 
 def _reason(headers: Mapping[str, Any]) -> str:
-    """Why the worker gave it up, else why the broker did."""
+    """The worker's reason for the dead letter, else the broker's."""
     if reason := headers.get("x-placerank-reason"):
         return str(reason)
     deaths = headers.get("x-death") or []

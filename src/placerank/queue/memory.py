@@ -21,7 +21,7 @@ URL = "memory://"
 
 
 class MemoryPublisher:
-    """What it has taken is in the queue at once, and gone when the process ends: the relay sends it again then."""
+    """Messages are in the queue at once, and lost when the process ends; the relay resends them after a restart."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,14 +33,14 @@ class MemoryPublisher:
 
     @property
     def connected(self) -> bool:
-        """It is always there."""
+        """Always true: the broker is in this process."""
         return True
 
     async def open(self) -> None:
         """There is nothing to connect to."""
 
     async def close(self) -> None:
-        """The channel goes with the process."""
+        """The channel ends with the process."""
 
     async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = 0) -> list[UUID]:  # noqa: ARG002
         """Put all into their queues; returns the ids of all."""

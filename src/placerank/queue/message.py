@@ -39,7 +39,7 @@ class TaskMessage:
         return json.dumps([[str(self.task_id)], {}, _EMBED]).encode()
 
     def headers(self) -> dict[str, Any]:
-        """The task's own headers; the trace context stands beside Celery's."""
+        """Celery's headers of the task, with the trace context and the request id next to them."""
         task_id = str(self.task_id)
         headers: dict[str, Any] = {
             "lang": "py",

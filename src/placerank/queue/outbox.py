@@ -1,4 +1,4 @@
-"""From a commit to the broker: the API's fast way, and the relay's sure one."""
+"""Publishes committed tasks at once. The relay later publishes what is lost here."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Most messages of one flight, and most flights at once: beyond these the relay takes over.
+#: Upper bounds: messages in one flight, concurrent flights, and messages that wait for a flight. The relay publishes
+#: what exceeds the last one.
 _FLIGHT = 256
 _FLIGHTS = 8
 _WAITING = 10_000
-#: How long confirmed ids are collected. Most inferences have finished by then and need no mark at all; the relay's
-#: grace period must be longer.
+#: How long confirmed ids are collected. Most inferences have finished by then and need no mark. The relay's grace
+#: period must be longer.
 _MARK_EVERY_S = 1.0
 
 _MARK = {topology.INFERENCE.name: "mark_published", topology.TRAINING.name: "mark_training_published"}
 
 
 class Outbox:
-    """Publishes what has just been committed, behind the reply, and notes what the broker confirmed.
+    """Publishes committed tasks in the background, and marks in the database what the broker confirmed.
 
-    What gets lost on the way (no broker, a full buffer, a crash) has no mark in the database: the relay finds it.
+    What is lost on the way (no broker, a full buffer, a crash) has no mark in the database, so the relay publishes it.
     """
 
     def __init__(self, publisher: Publisher, database: AsyncDatabase) -> None:
@@ -45,11 +46,11 @@ class Outbox:
         self._marker: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start noting confirmations."""
+        """Start marking confirmed tasks regularly."""
         self._marker = asyncio.create_task(self._mark_regularly(), name="outbox marks")
 
     async def close(self) -> None:
-        """Finish what is in flight and note it."""
+        """Wait for the flights, for 2 s at most, and mark what was confirmed."""
         if self._marker is not None:
             self._marker.cancel()
         if self._flights:
@@ -73,7 +74,7 @@ class Outbox:
     def _arrived(self, task: asyncio.Task[None]) -> None:
         self._flights.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("outbox: a flight failed; the relay will publish it", exc_info=task.exception())
+            log.error("outbox: publishing failed; the relay will publish these messages", exc_info=task.exception())
         self._depart()
 
     async def _fly(self, flight: list[TaskMessage]) -> None:
@@ -94,6 +95,6 @@ class Outbox:
             self._confirmed[queue] = []
             try:
                 await self._database.fetch(_MARK[queue.name], {"ids": task_ids})
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be noted
-                # Without the mark the relay publishes once more, which is harmless.
-                log.warning("outbox: %d confirmations could not be noted: %s", len(task_ids), error)
+            except Exception as error:  # noqa: BLE001 - no error may end the marking of later ones
+                # Without the mark the relay publishes them once more, which is harmless.
+                log.warning("outbox: %d messages could not be marked as published: %s", len(task_ids), error)

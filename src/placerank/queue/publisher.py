@@ -1,4 +1,4 @@
-"""Publishing from an event loop, with many confirms in flight and a connection that finds back by itself."""
+"""Publishing from an event loop, with many confirms in flight and a connection that reconnects by itself."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ log = logging.getLogger(__name__)
 
 _RECONNECT_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _CONNECT_TIMEOUT_S = 5.0
-#: How long a confirm is waited for.
+#: The timeout of a confirm.
 CONFIRM_S = 10.0
 _BROKER_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
 
 class Publisher(Protocol):
-    """Where committed work goes."""
+    """Publishes committed tasks to a broker."""
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there right now."""
+        """Whether the broker is connected now."""
 
     async def open(self) -> None:
         """Start connecting, without waiting for it."""
 
     async def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection."""
 
     async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = CONFIRM_S) -> list[UUID]:
         """Publish all in one flight; returns the ids of those that the broker has confirmed."""
 
     async def depth(self, queue: WorkQueue) -> int | None:
-        """How many messages wait in a queue; none when that cannot be known now."""
+        """How many messages wait in a queue; none if that is unknown now."""
 
     async def look(self, name: str) -> tuple[int, int] | None:
-        """How many messages wait in a queue and how many workers it has; none when that cannot be known now."""
+        """How many messages wait in a queue and how many workers it has; none if that is unknown now."""
 
 
 class AmqpPublisher:
-    """Publishes to RabbitMQ. Never blocks the loop, never raises for a broker that is away."""
+    """Publishes to RabbitMQ. Never blocks the event loop; does not raise if the broker is unreachable."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -72,7 +72,7 @@ class AmqpPublisher:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there right now."""
+        """Whether the broker is connected now."""
         return self._wire is not None
 
     async def open(self) -> None:
@@ -80,7 +80,7 @@ class AmqpPublisher:
         self._keeper = asyncio.create_task(self._keep_connected(), name="broker connection")
 
     async def close(self) -> None:
-        """Close the connection and stop looking for a new one."""
+        """Stop reconnecting and close the connection."""
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -98,12 +98,12 @@ class AmqpPublisher:
         return leaving.confirmed
 
     async def depth(self, queue: WorkQueue) -> int | None:
-        """How many messages wait in a queue; none when that cannot be known now."""
+        """How many messages wait in a queue; none if that is unknown now."""
         found = await self.look(queue.name)
         return None if found is None else found[0]
 
     async def look(self, name: str) -> tuple[int, int] | None:
-        """How many messages wait in a queue and how many workers it has; none when that cannot be known now."""
+        """How many messages wait in a queue and how many workers it has; none if that is unknown now."""
         if self._channel is None:
             return None
         try:
@@ -125,13 +125,13 @@ class AmqpPublisher:
             priority=0,
             correlation_id=task_id,
             reply_to="",
-            # aiormq would make one up.
+            # Without one, aiormq generates an id.
             message_id=task_id,
         )
         try:
-            # The confirm is waited for, the socket is not (``wait``): an exchange's own publish has every message wait
-            # until it is written, one after the other. A refusal (a full queue) raises; with mandatory set, so does
-            # a queue that is not there.
+            # This waits for the confirm, not for the socket (``wait``). aio_pika's own publish would let each message
+            # wait until it is written, one after the other. If the broker rejects the message (a full queue), this
+            # raises; because of ``mandatory``, it also raises if the queue does not exist.
             await wire.basic_publish(
                 item.body(),
                 exchange=topology.EXCHANGE,
@@ -155,7 +155,7 @@ class AmqpPublisher:
             except _BROKER_ERRORS as error:
                 pause = _RECONNECT_PAUSES_S[min(attempt, len(_RECONNECT_PAUSES_S) - 1)]
                 if attempt == 0:
-                    log.warning("broker: no connection, trying on: %s", error)
+                    log.warning("broker: cannot connect, will retry: %s", error)
                 attempt += 1
                 await self._disconnect()
                 await asyncio.sleep(0 if told_to_end() else pause)
@@ -191,7 +191,7 @@ class AmqpPublisher:
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Declare exchanges, queues and bindings; what imported definitions made already stays as it is."""
+    """Declare exchanges, queues and bindings; those from imported definitions stay as they are."""
     exchange = await channel.declare_exchange(topology.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(topology.DEAD_LETTER_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     for queue in topology.WORK_QUEUES:

@@ -1,4 +1,4 @@
-"""The relay publishes what was committed and not confirmed. Two of them share the work."""
+"""The relay publishes tasks that are committed but not confirmed. Two relays share the work."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 5.0
-#: At a start, for a long list of unfinished work.
+#: The timeout of ``forget_published``, which may change many rows.
 _LONG_S = 60.0
-#: The rows are locked meanwhile, so that confirms are not waited for as long as elsewhere.
+#: The timeout of confirms. It is shorter than the API's, because the rows are locked meanwhile.
 _CONFIRM_S = 2.0
-#: How often in the time after which something counts as lost it is looked for: two questions to the broker each time.
-#: Once something was lost, more may follow, batch by batch: for that time it is looked for whenever the relay looks.
+#: The number of searches for lost messages within ``lost_after_s``; each costs two requests to the broker. If a search
+#: found some, more batches may follow. So for the next ``lost_after_s`` the relay searches in every round.
 _LOOKS_FOR_LOST = 20
 
 
@@ -47,7 +47,7 @@ _STATEMENTS: Final = {
 }
 
 
-#: Why the relay publishes: nobody has, or the broker has lost it.
+#: Why the relay publishes a task: no publication was confirmed, or the broker has lost the message.
 _REASONS: Final = ("unpublished", "lost")
 
 
@@ -73,10 +73,10 @@ class Relay:
         self._looked_for_lost_at = self._found_lost_at = float("-inf")
 
     async def run(self) -> None:
-        """Relay until cancelled, through outages of the database and the broker."""
+        """Relay until cancelled; outages of the database and the broker do not end it."""
         for queue in _STATEMENTS:
             for reason in _REASONS:
-                # From 0 on, so that the first is seen as an increase.
+                # Starts the counter at 0, so that Prometheus sees the first message as an increase.
                 RELAYED.labels(queue.name, reason)
         pause = self._interval_s
         while not told_to_end():
@@ -86,7 +86,7 @@ class Relay:
             except DatabaseUnavailable as error:
                 log.warning("relay: %s", error)
                 count, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
-            # A full batch means that more is waiting: no pause then.
+            # After a full batch, more rows probably wait: no pause.
             if count < self._batch and not told_to_end():
                 await asyncio.sleep(pause)
 
@@ -107,7 +107,7 @@ class Relay:
     async def _relay_lost(self) -> int:
         lost = 0
         for queue, statements in _STATEMENTS.items():
-            # Unfinished, published long ago, and nothing waiting: the broker has lost it.
+            # Nothing waits in the queue. So the broker has lost what was published long ago and is unfinished.
             if await self._publisher.depth(queue) == 0:
                 lost += await self._publish(queue, statements.lost, {"lost_after_s": self._lost_after_s}, _REASONS[1])
         self._looked_for_lost_at = time.monotonic()
@@ -116,12 +116,12 @@ class Relay:
         return lost
 
     async def forget_published(self) -> None:
-        """Take everything unfinished as never published: the broker is known to be empty."""
+        """Mark all unfinished tasks as unpublished; only for a broker that is known to be empty."""
         for statements in _STATEMENTS.values():
             await self._database.fetch(statements.forget, timeout_s=_LONG_S)
 
     async def _publish(self, queue: WorkQueue, take: str, params: dict[str, float], reason: str) -> int:
-        # Mostly there is nothing, and a statement alone says so at a third of a transaction's price.
+        # Usually nothing has to be published, and a single statement costs a third of a transaction.
         if not await self._database.fetch(take, {**params, "batch": 1}):
             return 0
         async with self._database.transaction() as transaction:

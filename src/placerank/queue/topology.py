@@ -9,11 +9,11 @@ EXCHANGE: Final = "placerank"
 DEAD_LETTER_EXCHANGE: Final = "placerank.dlx"
 DEAD_LETTER_QUEUE: Final = "placerank.dead-letters"
 
-#: What publisher, workers and definitions all declare. More arguments would make a declaration
-#: fail against a queue made with fewer; everything else comes from policies.
+#: Publisher, workers and definitions all declare these. With more arguments, the declaration of a queue that was made
+#: with fewer would fail. Everything else comes from policies.
 QUEUE_ARGUMENTS: Final = {"x-queue-type": "quorum"}
 
-#: A net only. Messages handed back at a graceful shutdown count against it too, so that a small limit loses work.
+#: Only a safety net. Messages that a worker returns at a graceful shutdown count too, so a small limit would lose work.
 DELIVERY_LIMIT: Final = 1_000
 #: Above the API's own backlog limit (100 000 by default), which answers 503 before anything is stored.
 MAX_LENGTH: Final = 1_000_000
@@ -23,7 +23,7 @@ TRAINING_CONSUMER_TIMEOUT_MS: Final = 6 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class WorkQueue:
-    """A queue of tasks: its name is its routing key too, ``task`` the Celery task that it carries."""
+    """A queue of tasks. Its name is also its routing key; ``task`` is the Celery task in its messages."""
 
     name: str
     task: str

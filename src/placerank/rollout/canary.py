@@ -1,8 +1,9 @@
-"""Whether a version that serves a part of the travellers may serve more, or none. No I/O; the standard library only.
+"""Decides whether a canary, a version that serves a part of the travellers, gets more of them or is rolled back.
 
-It is compared with the version that serves the others at the same time, so that whatever both meet counts for neither:
-shares of failures and of choices by a one-sided test of two proportions, the distribution of the best place's score by
-the population stability index against what was expected when the gate let it through.
+The canary is compared with the champion, which serves the others at the same time, so influences on both cancel out.
+The shares of failures and of choices are compared by a one-sided test of two proportions. The distribution of the best
+place's score is compared with the one expected when the version passed the gate, by the population stability index. No
+I/O; the standard library only.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: It is looked at again and again, so a difference must be far out of the ordinary: once in about a thousand looks.
+#: A canary is judged many times, so the threshold is high: chance exceeds it once in about a thousand judgements.
 _Z: Final = 3.1
-#: Above 0.25 a distribution is commonly said to have shifted; twice that, and twice the champion's, is no chance.
+#: An index above 0.25 usually counts as a shift. A problem needs twice that, and more than twice the champion's index.
 _SHIFTED: Final = 0.5
 _BINS: Final = 10
 _LEAST_FOR_SHIFT: Final = 100
 
 
 class Action(StrEnum):
-    """What is to be done."""
+    """What to do with the canary."""
 
     WAIT = "wait"
     STEP_UP = "step up"
@@ -34,20 +35,20 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Shares in per cent, from the first on, each for ``step_s`` seconds and ``least_answers`` answers at least."""
+    """The steps: shares in per cent. Each step takes at least ``step_s`` seconds and ``least_answers`` answers."""
 
     shares: tuple[int, ...] = (5, 25, 50, 100)
     step_s: float = 600.0
     least_answers: int = 100
 
     def after(self, share: int) -> int:
-        """The share that follows."""
+        """The share of the next step."""
         return next((one for one in self.shares if one > share), 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What became of a version's starts: answers, failures, selections (-1 included), places chosen, best scores."""
+    """The results of a version's starts: answers, failures, selections (-1 included), chosen places, best scores."""
 
     answers: int = 0
     failures: int = 0
@@ -65,7 +66,7 @@ class Expected:
 
     @classmethod
     def of(cls, tops: Sequence[float]) -> Expected:
-        """Ten bins that hold about as many of ``tops`` each."""
+        """Ten bins with about the same number of ``tops`` in each."""
         if not tops:
             return cls()
         ordered = sorted(tops)
@@ -84,7 +85,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done, why (a sentence), and the figures."""
+    """What to do, why (a sentence), and the figures."""
 
     action: Action
     reason: str
@@ -98,22 +99,22 @@ def judge(
     champion: Traffic,
     expected: tuple[Expected, Expected] = (Expected(), Expected()),
 ) -> Verdict:
-    """Judge a canary after ``seconds`` at its share; ``expected`` is of the canary and of the champion."""
+    """Judge a canary after ``seconds`` at its share; ``expected`` has the canary's scores and the champion's."""
     shifts = stability_index(expected[0], canary.tops), stability_index(expected[1], champion.tops)
     figures = {"canary": _figures(canary, shifts[0]), "champion": _figures(champion, shifts[1]), "seconds": seconds}
     if problem := _problem(canary, champion, shifts):
         return Verdict(Action.ROLL_BACK, problem, figures)
     if seconds < rules.step_s or canary.answers < rules.least_answers:
         return Verdict(Action.WAIT, f"{canary.answers} answers in {seconds:.0f} s.", figures)
-    return Verdict(Action.STEP_UP, "Nothing speaks against it.", figures)
+    return Verdict(Action.STEP_UP, "No problem was found.", figures)
 
 
 def stability_index(expected: Expected, tops: Sequence[float]) -> float:
-    """How far a distribution has moved from what was expected: 0 for not at all; 0 too where too little is known."""
+    """The population stability index of ``tops`` against what was expected; 0 for no shift, or for too few data."""
     if not expected.ends or len(tops) < _LEAST_FOR_SHIFT:
         return 0.0
     found = _shares(expected.ends, tops)
-    # Half an answer in each bin, so that an empty one is rare and not impossible.
+    # Half an answer more in each bin, so that an empty bin counts as rare, not as impossible (an infinite logarithm).
     little = 0.5 / len(tops)
     pairs = [(one + little, other + little) for one, other in zip(found, expected.shares, strict=True)]
     return sum((one - other) * log(one / other) for one, other in pairs)
@@ -133,13 +134,13 @@ def _problem(canary: Traffic, champion: Traffic, shifts: tuple[float, float]) ->
         return f"Fewer choose: {canary.choices} of {starts} starts, with the champion {champion.choices} of {others}."
     if shifts[0] > _SHIFTED and shifts[0] > 2 * shifts[1]:
         return (
-            f"Its scores are not those expected: a stability index of {shifts[0]:.2f}, the champion's {shifts[1]:.2f}."
+            f"Its scores differ from those expected: stability index {shifts[0]:.2f}, the champion's {shifts[1]:.2f}."
         )
     return ""
 
 
 def _greater(hits: int, of: int, other_hits: int, of_others: int) -> bool:
-    """Whether the first share is greater than the second, far beyond chance (pooled two-proportion z-test)."""
+    """Whether the first share is significantly greater than the second (pooled two-proportion z-test)."""
     if not of or not of_others or hits * of_others <= other_hits * of:
         return False
     pooled = (hits + other_hits) / (of + of_others)

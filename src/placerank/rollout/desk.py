@@ -1,4 +1,4 @@
-"""Canaries in PostgreSQL: the one that runs, what its travellers do, its steps and its end."""
+"""Canaries in PostgreSQL: the running one, the results of its traffic, its steps and its end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import AsyncDatabase, AsyncTransaction
 
-#: Starts looked at, the newest first: enough for any judgement, and quick however many there are.
+#: Only so many of the newest starts are read: enough for any judgement, and it bounds the cost of the query.
 _MOST_STARTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCanary:
-    """A version that serves ``share`` per cent for ``seconds`` so far; ``present`` is its share in the registry."""
+    """A version that has served ``share`` per cent for ``seconds``; ``present`` is its share in the registry."""
 
     id: int
     model_id: int
@@ -44,26 +44,26 @@ class CanaryRepository:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[CanaryDesk | None]:
-        """The running canary, locked until the end; none where there is none or another process holds it."""
+        """The running canary, locked until the context ends; none if no canary runs or another process holds it."""
         async with self._database.transaction() as transaction:
             if not (await transaction.fetch("watch_alone"))[0]["alone"]:
                 yield None
                 return
-            # Before anything is read: a training, or a person, may be about to change the shares.
+            # Locks before anything is read: a training or a person may be about to change the shares.
             await transaction.fetch("lock_models")
             rows = await transaction.fetch("running_canary")
             yield CanaryDesk(transaction, await _canary(transaction, rows[0])) if rows else None
 
 
 class CanaryDesk:
-    """A running canary, and what can be done about it; all of it in one transaction."""
+    """A running canary and the actions on it, all in one transaction."""
 
     def __init__(self, transaction: AsyncTransaction, canary: RunningCanary) -> None:
         self._transaction = transaction
         self.canary = canary
 
     async def step_up(self, share: int, verdict: Verdict) -> None:
-        """Give it more of the travellers; with all of them it has arrived."""
+        """Give the canary a greater share; at 100 per cent it is promoted."""
         await self._transaction.follow(set_share(self.canary.model_id, share))
         params = {"id": self.canary.id, "share": share, "figures": json.dumps(verdict.figures)}
         await self._transaction.fetch("step_canary", params)
@@ -79,12 +79,12 @@ class CanaryDesk:
         await self.end("rolled_back", verdict)
 
     async def note(self, verdict: Verdict) -> None:
-        """Keep the figures, for who looks."""
+        """Store the reason and the figures, for operators."""
         params = {"id": self.canary.id, "reason": verdict.reason, "figures": json.dumps(verdict.figures)}
         await self._transaction.fetch("note_canary", params)
 
     async def end(self, status: str, verdict: Verdict) -> None:
-        """End it without a change of shares."""
+        """End the canary without a change of shares."""
         params = {"status": status, "reason": verdict.reason, "figures": json.dumps(verdict.figures)}
         await self._transaction.fetch("end_canary", params)
 

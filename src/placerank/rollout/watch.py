@@ -1,4 +1,4 @@
-"""The watch over the running canary. It goes along with the relay, which is always there; several are harmless."""
+"""The watch over the running canary. It runs in the relay, because a relay always runs; several are harmless."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TAKEN_OVER = Verdict(Action.WAIT, "Its share was set by hand.")
 
 
 class CanaryWatch:
-    """Looks every ``interval_s`` seconds and steps up, or takes back."""
+    """Judges the canary every ``interval_s`` seconds and steps it up or rolls it back."""
 
     def __init__(self, canaries: CanaryRepository, rules: Rules, *, interval_s: float) -> None:
         self._canaries = canaries
@@ -30,7 +30,7 @@ class CanaryWatch:
         self._interval_s = interval_s
 
     async def run(self) -> None:
-        """Watch until cancelled, through outages of the database."""
+        """Watch until cancelled; outages of the database do not end it."""
         while True:
             try:
                 await self.look()
@@ -39,12 +39,12 @@ class CanaryWatch:
             await asyncio.sleep(self._interval_s)
 
     async def look(self) -> Action | None:
-        """Judge the running canary once and act; none where there is none, or another process is at it."""
+        """Judge the running canary once and act; none if no canary runs, or another process holds it."""
         async with self._canaries.alone() as desk:
             if desk is None:
                 return None
             action = await self._act(desk)
-        # Only now it is committed.
+        # Counted here, because the transaction is committed only now.
         if action is Action.ROLL_BACK:
             CANARIES.labels("rolled_back").inc()
         elif action is Action.STEP_UP and self._rules.after(desk.canary.share) == WHOLE:
@@ -59,7 +59,7 @@ class CanaryWatch:
         verdict = judge(self._rules, canary.seconds, *canary.traffic, canary.expected)
         if verdict.action is Action.ROLL_BACK:
             await desk.roll_back(verdict)
-            log.warning("canary: %s gives way to %s: %s", canary.version, canary.champion_version, verdict.reason)
+            log.warning("canary: %s rolled back to %s: %s", canary.version, canary.champion_version, verdict.reason)
         elif verdict.action is Action.STEP_UP:
             share = self._rules.after(canary.share)
             await desk.step_up(share, verdict)

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-#: The newest revision in ``versions``. Revisions sort as text; a newer revision also serves older code.
+#: The newest revision in ``versions``. Revisions sort as text; older code also works with a newer revision.
 HEAD: Final = "0003"

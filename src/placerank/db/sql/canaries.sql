@@ -14,7 +14,7 @@ UPDATE canaries SET share = :share, stepped_at = now(), figures = :figures::json
 UPDATE canaries SET reason = :reason, figures = :figures::jsonb WHERE id = :id;
 
 -- name: watch_alone
--- One process at a time watches the canary. "watch" in ASCII.
+-- One process at a time watches the canary. The key of the lock is "watch" in ASCII.
 SELECT pg_try_advisory_xact_lock(512736125800) AS alone;
 
 -- name: running_canary
@@ -27,7 +27,7 @@ JOIN models AS o ON o.id = c.champion_id
 WHERE c.ended_at IS NULL;
 
 -- name: last_canary
--- The change of version that is in force: the last that went through.
+-- The canary that was promoted last.
 SELECT c.model_id, c.champion_id, m.version, o.version AS champion_version
 FROM canaries AS c
 JOIN models AS m ON m.id = c.model_id
@@ -37,8 +37,8 @@ ORDER BY c.id DESC
 LIMIT 1;
 
 -- name: canary_traffic
--- What has become of the newest starts since the last step, by version. Ids of starts grow with time (UUID version 7),
--- so that the primary key finds them.
+-- The results of the newest finished starts since the last step, by version. Ids of starts grow with time (UUID version
+-- 7), so the primary key finds them.
 WITH newest AS MATERIALIZED (
     SELECT status, model_version, choice, explored, scores[1] AS top
     FROM inferences

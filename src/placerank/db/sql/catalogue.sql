@@ -3,14 +3,14 @@
 SELECT catalogue, models FROM versions;
 
 -- name: lock_catalogue
--- Changes of the catalogue come one after the other.
+-- Serializes changes of the catalogue.
 SELECT catalogue FROM versions FOR UPDATE;
 
 -- name: bump_catalogue
 UPDATE versions SET catalogue = catalogue + 1 RETURNING catalogue;
 
 -- name: read_catalogue
--- Every place of the present catalogue.
+-- Every place of the catalogue in force.
 SELECT
     revision, location_id, children, breakfast, lunch, dinner, price, has_pool, has_spa, animals, near_lake,
     near_mountains, has_sport, family_rating, outdoor_rating, food_rating, leisure_rating, service_rating, user_score
@@ -19,7 +19,8 @@ WHERE removed_at IS NULL
 ORDER BY location_id;
 
 -- name: copy_catalogue
--- The same as fixed-width binary rows: a million come in seconds, and as no Python objects. No column can be null.
+-- The same rows in PostgreSQL's binary format. No column can be null, so every row has the same width and no Python
+-- object is needed for a value: a million places take seconds.
 COPY (
     SELECT
         revision, location_id, children, breakfast, lunch, dinner, price, has_pool, has_spa, animals, near_lake,
@@ -31,7 +32,7 @@ COPY (
 ) TO STDOUT (FORMAT binary);
 
 -- name: stage_table!
--- Where new places wait until all of them are there.
+-- Holds the given places until all of them have arrived.
 CREATE TEMPORARY TABLE staged (
     row_number bigint GENERATED ALWAYS AS IDENTITY,
     location_id integer,
@@ -48,8 +49,8 @@ COPY staged (
 ) FROM STDIN;
 
 -- name: number_staged
--- Rows without an id are appended: ids go on after the greatest in force, from 1 in an empty catalogue or one that is
--- replaced.
+-- Rows without an id get the next ids after the greatest one in force or given. Ids in force do not count if the
+-- catalogue is replaced. Without any id, the first is 1.
 UPDATE staged SET location_id = numbered.id
 FROM (
     SELECT
@@ -71,7 +72,7 @@ UPDATE locations AS l SET removed_at = now()
 WHERE l.removed_at IS NULL AND NOT EXISTS (SELECT FROM staged AS s WHERE s.location_id = l.location_id);
 
 -- name: remove_changed_places
--- Staged places that are in force with other values make room; those with the same values stay as they are.
+-- Removes the revisions in force whose staged values differ. Places with the same values stay as they are.
 WITH gone AS (
     UPDATE locations AS l SET removed_at = now()
     FROM staged AS s

@@ -51,7 +51,7 @@ ORDER BY id
 LIMIT :limit;
 
 -- name: result
--- By the number of the start, which has an index, then by position.
+-- The start's number (``id / 128``) has an index; ``id`` itself does not.
 SELECT id, task_id, position, location_id, score, propensity, model_version, catalogue_version, explored, chosen
 FROM results
 WHERE user_id = :id::bigint / 128 AND id = :id::bigint;
@@ -66,11 +66,11 @@ SELECT id, training_id, created_at, lists, seed, digest FROM datasets WHERE id >
 SELECT EXISTS (SELECT FROM inferences WHERE id = :id) AS found;
 
 -- name: erase_traveller
--- Everything that is stored of the traveller to whom this start belongs, over all of their starts.
+-- Deletes everything that is stored about the traveller of this start, with all starts of this traveller.
 WITH who AS MATERIALIZED (
     SELECT id FROM users WHERE identity = (SELECT identity FROM users WHERE id = :id) ORDER BY id FOR UPDATE
 ),
--- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
+-- Locks in the order of ids, as every statement that locks several rows does. This prevents deadlocks.
 tasks AS MATERIALIZED (
     SELECT id FROM inferences WHERE user_id IN (SELECT id FROM who) ORDER BY id FOR UPDATE
 ),

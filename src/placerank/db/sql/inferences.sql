@@ -1,7 +1,7 @@
--- An inference is unfinished as long as it is PENDING. Statements that look for what is unfinished say
--- ``finished_at IS NULL`` and have an index for that. Statements that come with ids say ``status = 'PENDING'``, those with
--- many ids after they have found the rows: small as it mostly is, that index would look cheaper to the planner than the
--- ids' own, and by a plan that is kept each batch would read the whole backlog, however long.
+-- An inference is unfinished as long as it is PENDING. Statements that search for unfinished rows test
+-- ``finished_at IS NULL``, which has a partial index. Statements that get ids test ``status = 'PENDING'`` instead, and
+-- those with many ids only after they have found the rows. Otherwise the planner could prefer the partial index to the
+-- index of the ids, because it is usually small. With such a cached plan, every batch would read the whole backlog.
 
 -- name: start_inferences
 -- One statement and one commit for all starts that arrived together: keys, users, inferences and events.
@@ -52,11 +52,11 @@ new_events AS (
 SELECT id, row_id FROM input;
 
 -- name: find_idempotency_key
--- What an idempotency key stands for.
+-- The task and the digest of the body that are stored for an idempotency key.
 SELECT task_id, digest FROM idempotency_keys WHERE caller = :caller AND key = :key;
 
 -- name: mark_published
--- The broker has these. Rows that finished meanwhile, or that a worker is finishing, need no mark.
+-- The broker has confirmed these. Rows that have finished, or that a worker is finishing (locked), need no mark.
 UPDATE inferences SET published_at = now()
 WHERE id IN (
     SELECT id FROM inferences
@@ -65,7 +65,7 @@ WHERE id IN (
 );
 
 -- name: take_unpublished
--- Committed and not confirmed: what the relay publishes. Locked, so that two relays share the work.
+-- Committed but not confirmed: the relay publishes these. The locks make two relays share the work.
 SELECT id, traceparent, request_id FROM inferences
 WHERE finished_at IS NULL AND published_at IS NULL AND created_at < now() - :grace_s * interval '1 second'
 ORDER BY created_at
@@ -73,7 +73,7 @@ LIMIT :batch
 FOR UPDATE SKIP LOCKED;
 
 -- name: take_lost
--- Published long ago and not finished: with an empty queue nobody has them any more.
+-- Published long ago and not finished. If the queue is empty, their messages are lost.
 SELECT id, traceparent, request_id FROM inferences
 WHERE finished_at IS NULL AND published_at < now() - :lost_after_s * interval '1 second'
 ORDER BY user_id
@@ -81,11 +81,11 @@ LIMIT :batch
 FOR UPDATE SKIP LOCKED;
 
 -- name: set_published!
--- The relay's own rows, which it holds locked.
+-- For rows that the relay itself has locked.
 UPDATE inferences SET published_at = now() WHERE id = ANY(:ids);
 
 -- name: forget_published!
--- After a start with an empty broker: everything unfinished is to be published again.
+-- After a start with an empty broker, everything unfinished must be published again.
 UPDATE inferences SET published_at = NULL WHERE finished_at IS NULL AND published_at IS NOT NULL;
 
 -- name: backlog
@@ -93,7 +93,7 @@ UPDATE inferences SET published_at = NULL WHERE finished_at IS NULL AND publishe
 SELECT count(*) FROM (SELECT FROM inferences WHERE finished_at IS NULL LIMIT :limit) AS u;
 
 -- name: read_jobs
--- The travellers of a batch, less those that are finished.
+-- The travellers of a batch, without inferences that have finished.
 WITH wanted AS MATERIALIZED (
     SELECT i.id, i.user_id, i.status, i.deadline_at, i.created_at
     FROM json_to_recordset(:rows::json) AS g (id uuid)
@@ -112,7 +112,7 @@ CROSS JOIN versions AS v
 WHERE w.status = 'PENDING';
 
 -- name: count_attempt
--- A redelivered message is about to run alone: written first, so that a death leaves its trace.
+-- Runs before a redelivered message is processed alone. The count is committed first: it survives a worker's crash.
 UPDATE inferences SET attempts = attempts + 1 WHERE id = :id AND status = 'PENDING' RETURNING attempts;
 
 -- name: finish_inferences
@@ -127,11 +127,11 @@ WITH answer AS MATERIALIZED (
     -- Every id is in this range: see select_places.
     WHERE id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ),
--- In the order of ids, as everywhere that locks several: no two statements can wait for each other.
+-- Locks in the order of ids, as every statement that locks several rows does. This prevents deadlocks.
 found AS MATERIALIZED (
     SELECT i.id, i.status FROM answer JOIN inferences AS i ON i.id = answer.id ORDER BY i.id FOR UPDATE OF i
 ),
--- A result that nobody needed: its inference had been cancelled meanwhile, or run twice.
+-- An unused result: its inference had been cancelled, or had already finished in another run.
 too_late AS (
     INSERT INTO events (task_id, kind) SELECT id, 'result_unused' FROM found WHERE status <> 'PENDING'
 )
@@ -147,7 +147,7 @@ WHERE i.id = a.id AND found.status = 'PENDING'
 RETURNING i.id;
 
 -- name: cancel
--- Cancels what has not finished; says where the task stands in any case.
+-- Cancels the inference if it has not finished; returns its status in any case.
 WITH found AS (
     SELECT id, status, model_version, error_code, error_detail FROM inferences WHERE id = :id FOR UPDATE
 ),
@@ -167,7 +167,7 @@ SELECT
 FROM found LEFT JOIN cancelled ON cancelled.id = found.id;
 
 -- name: read_status
--- Where tasks stand, for those that the cache does not know.
+-- The status of tasks that are not in the cache.
 SELECT
     i.id, i.status, i.model_version, i.error_code, i.error_detail, i.user_id,
     (SELECT min(o.user_id) FROM inferences AS o WHERE o.finished_at IS NULL AND i.finished_at IS NULL) AS oldest
@@ -186,12 +186,12 @@ WHERE r.task_id = ANY(:ids)
 ORDER BY r.task_id, r.position;
 
 -- name: select_places
--- Selections that arrived together. A repeated choice changes nothing; another one replaces the first, and the
+-- Selections that arrived together. A repeated choice changes nothing; a different one replaces the first, and the
 -- event log keeps both. Each row says what was found, so that the caller can tell why one was refused.
 WITH given AS MATERIALIZED (
-    -- Not unnest: it tells the planner how many there are, which then plans anew each time, for as long as it runs.
-    -- The range has every id in it: it lets the planner expect few, and so use the index. A plan is kept from when the
-    -- table was small, and by a scan of the table each batch would cost more the more there is.
+    -- Not unnest: it shows the planner the number of rows, so PostgreSQL would plan each call again. That takes as long
+    -- as the execution. The range contains every id. It makes the planner expect few rows and use the index. Otherwise
+    -- a plan that was cached while the table was small would scan the whole table in every batch.
     SELECT * FROM json_to_recordset(:rows::json) AS g (id uuid, choice integer)
     WHERE id BETWEEN '00000000-0000-0000-0000-000000000000' AND 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ),

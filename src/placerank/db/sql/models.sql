@@ -1,5 +1,5 @@
 -- name: lock_models
--- Changes of the shares come one after the other.
+-- Serializes changes of the shares.
 SELECT models FROM versions FOR UPDATE;
 
 -- name: bump_models!
@@ -19,7 +19,7 @@ VALUES (
 RETURNING id, version;
 
 -- name: models_in_use
--- What workers serve, with the artifacts; the order decides which travellers get which version.
+-- The versions that workers serve, with artifacts. The order decides which travellers get which version.
 SELECT id, version, kind, digest, artifact, use_percentage FROM models WHERE use_percentage > 0 ORDER BY id;
 
 -- name: list_models

@@ -1,13 +1,14 @@
 -- name: prune_inferences
--- The oldest starts, by their number, which counts with time: what finished before :before goes, with all that hangs
--- on it. ``last`` is where to go on, none at the end.
+-- Reads the next :batch starts after :after, in the order of their numbers, which grow with time. Of these it deletes
+-- the finished ones that were started before :before, with their travellers, events and idempotency keys. ``last`` is
+-- the next :after; it is null if the batch has no start from before :before.
 WITH next AS MATERIALIZED (
     SELECT user_id, created_at < :before AS old, finished_at IS NOT NULL AS finished FROM inferences
     WHERE user_id > :after
     ORDER BY user_id
     LIMIT :batch
 ),
--- Travellers first, then in the order of ids, as where a traveller is erased: no two statements wait for each other.
+-- Locks travellers first, then inferences, each in the order of ids, as erase_traveller does. This prevents deadlocks.
 who AS MATERIALIZED (
     SELECT id FROM users WHERE id IN (SELECT user_id FROM next WHERE old AND finished) ORDER BY id FOR UPDATE
 ),
@@ -29,15 +30,15 @@ WITH gone AS (DELETE FROM idempotency_keys WHERE created_at < now() - interval '
 SELECT count(*) AS keys FROM gone;
 
 -- name: prune_places
--- Revisions that were removed long before :before. No answer that is left shows them: a worker shows a removed place
--- for moments only, and what has not finished has shown nothing yet.
+-- Deletes revisions that were removed more than a day before :before. No remaining answer shows them: workers stop
+-- showing a removed place within moments, and unfinished inferences have not shown anything yet.
 WITH gone AS (
     DELETE FROM locations WHERE removed_at < :before::timestamptz - interval '1 day' RETURNING 1
 )
 SELECT count(*) AS places FROM gone;
 
 -- name: revive_inferences
--- Failed ones begin anew: unpublished, so that the relay sends them, and without the deadline that they may have had.
+-- Restarts failed inferences. They count as unpublished, so the relay publishes them, and their deadline is removed.
 WITH revived AS (
     UPDATE inferences
     SET

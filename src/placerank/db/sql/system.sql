@@ -1,6 +1,6 @@
 -- name: system
--- How the whole stands: what is not published, what is not finished, and PostgreSQL itself. Counts end at the limit;
--- every part reads an index of unfinished rows, however many there are finished.
+-- The outbox, the backlog, PostgreSQL's own figures and the number of places. Outbox and backlog are counted up to the
+-- limit, on indexes that hold unfinished rows only; finished rows cost nothing.
 SELECT
     (
         SELECT count(*) FROM (
@@ -32,14 +32,14 @@ SELECT status, count(*) AS count FROM trainings GROUP BY status;
 SELECT progress FROM trainings WHERE status = 'STARTED' ORDER BY seq LIMIT 1;
 
 -- name: newest_metrics
--- Of the version that was learned last.
+-- The metrics of the version that was trained last.
 SELECT version, metrics FROM models WHERE training_id IS NOT NULL ORDER BY id DESC LIMIT 1;
 
 -- name: served_versions
 SELECT version, use_percentage FROM models WHERE use_percentage > 0 ORDER BY id;
 
 -- name: recent_rates
--- What became of the starts of the last :seconds seconds. Ids grow with time (UUID version 7): the primary key finds them.
+-- The results of the starts since :since, an id. Ids grow with time (UUID version 7), so the primary key finds them.
 SELECT
     count(*) AS started,
     count(*) FILTER (WHERE status = 'SUCCESS') AS answered,

@@ -1,5 +1,5 @@
 -- name: start_training
--- One statement and one commit: the key, the training and the event. Nothing is returned where the key is taken.
+-- One statement and one commit: the key, the training and the event. Nothing is returned if the key is taken.
 WITH fresh_key AS (
     INSERT INTO idempotency_keys AS k (caller, key, digest, task_id)
     SELECT :caller, :key, :digest, :id WHERE :key::text IS NOT NULL
@@ -48,7 +48,8 @@ SELECT status, options, progress, model_version, metrics, error_code, error_deta
 FROM trainings WHERE id = :id;
 
 -- name: claim_training
--- A lease: who does not renew it has lost the training to the next worker that gets the message.
+-- Takes a lease, if no training has a running one. If a worker does not renew its lease, it loses the training to the
+-- next worker that gets the message.
 UPDATE trainings
 SET
     status = 'STARTED', started_at = coalesce(started_at, now()), attempts = attempts + 1, progress = 0,
@@ -58,17 +59,17 @@ WHERE id = :id AND finished_at IS NULL AND coalesce(lease_until < now(), true)
 RETURNING options, attempts;
 
 -- name: lock_trainings
--- Claims come one after the other, so that no two see that no other training runs. "train" in ASCII.
+-- Serializes claims: otherwise two workers could both find that no training runs. The key is "train" in ASCII.
 SELECT pg_advisory_xact_lock(500135192942);
 
 -- name: report_progress
--- Renews the lease too.
+-- Also renews the lease.
 UPDATE trainings SET progress = :progress, lease_until = now() + :lease_s * interval '1 second'
 WHERE id = :id AND finished_at IS NULL
 RETURNING id;
 
 -- name: release_training!
--- Given up unfinished, for the next worker. Handing back is no attempt.
+-- Hands an unfinished training back for the next worker. This does not count as an attempt.
 UPDATE trainings SET lease_until = NULL, attempts = attempts - 1 WHERE id = :id AND finished_at IS NULL;
 
 -- name: finish_training
@@ -80,7 +81,7 @@ WHERE id = :id AND finished_at IS NULL
 RETURNING id;
 
 -- name: cancel_training
--- Whoever runs it finds out when it next says how far it is.
+-- The worker that runs it notices when it next reports its progress.
 WITH cancelled AS (
     UPDATE trainings
     SET
@@ -104,7 +105,7 @@ JOIN users AS u ON u.id = i.user_id
 ORDER BY i.user_id;
 
 -- name: read_lists_again
--- The lists of a dataset, those of them that are still there.
+-- The lists of a dataset, as far as they are still stored.
 SELECT
     i.id, u.identity, u.name, u.people_num, u.people_age, u.children_num, u.budget, u.nights, u.time_arrival,
     u.pool, u.spa, u.pet_friendly, u.lake, u.mountain, u.sport, i.revisions, i.location_ids, i.choice, i.explored

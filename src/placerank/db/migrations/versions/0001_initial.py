@@ -16,5 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is nothing before the first schema."""
+    """Not supported: there is nothing before the first schema."""
     raise RuntimeError("0001 is the first schema: drop the database instead")

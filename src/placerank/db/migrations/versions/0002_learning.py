@@ -11,10 +11,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add what learning records."""
+    """Add the table and the columns that learning needs."""
     run_sql(__file__)
 
 
 def downgrade() -> None:
-    """What was recorded would be lost."""
+    """Not supported: it would lose what was recorded."""
     raise RuntimeError("0002 cannot be undone: restore the database as it was before")

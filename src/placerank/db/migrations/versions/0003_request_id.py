@@ -1,4 +1,4 @@
-"""The request's id, beside its trace."""
+"""The request's id, next to its trace context."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """What was recorded would be lost."""
+    """Not supported: it would lose what was recorded."""
     raise RuntimeError("0003 cannot be undone: restore the database as it was before")
