@@ -153,7 +153,9 @@ def _as_utf8(head: bytes, stream: io.BufferedReader) -> tuple[str, io.BufferedRe
         stream.read(2)
         return "UTF-16", _buffered(_Recoded(stream, _utf16(name)))
     if b"\0" in head.partition(b"\n")[0]:
-        kind = "UTF-16 without a byte-order mark" if 0 in (head[0::2].count(0), head[1::2].count(0)) else "no text"
+        # In UTF-16 one byte of each pair is zero for most letters, and never the other one.
+        fewer, more = sorted((head[0::2].count(0), head[1::2].count(0)))
+        kind = "UTF-16 without a byte-order mark" if not fewer and 4 * more > len(head) else "no text"
         raise UnusableFile(f"The file is {kind}: save it as UTF-8.")
     if head.startswith(_UTF8_MARK):
         stream.read(len(_UTF8_MARK))

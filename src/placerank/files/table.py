@@ -21,6 +21,8 @@ _DELIMITERS: Final = (",", ";", "\t", "|")
 _SEPARATOR_LINE: Final = re.compile(r'\s*"?sep=(?P<delimiter>[^"\r\n])"?[\s;,]*', re.IGNORECASE)
 #: psql writes it below the rows, in the words of its language.
 _FOOTER: Final = re.compile(r"\((?P<rows>\d+) \w+\)")
+#: psql draws it between the header and the rows.
+_RULE: Final = re.compile(r"-+(\+-+)*")
 _HALF_NUMBER: Final = re.compile(r"[+-]?\.?|[+-]?[\d.,]+e[+-]?")
 
 
@@ -64,6 +66,8 @@ class Table:
             if lines.number != line:
                 self._check_line_ends(line, row)
             if not row or not (row[0] or any(row)):
+                continue
+            if not self._rows and _RULE.fullmatch(row[0]):
                 continue
             self._rows += 1
             if len(row) == width:
@@ -133,19 +137,20 @@ def is_beginning(cell: str, valid: Sequence[str] = ()) -> bool:
 
 
 def _beginning(lines: Lines, columns: Columns) -> tuple[str, str]:
-    """The line in which the header begins, and the delimiter: the one that a line ``sep=`` names, or that fits best."""
+    """The line in which the header begins, and the delimiter; a line ``sep=`` above it may name the delimiter."""
     before, said = 0, ""
     for line in lines:
         separator = _SEPARATOR_LINE.fullmatch(line)
         if separator is not None and not said:
             said = separator["delimiter"]
         elif line.strip():
-            return line, said or _delimiter(lines.head[before:], columns)
+            return line, _delimiter(lines.head[before:], columns, said)
         before += len(line)
     raise UnusableFile("The file has no header.")
 
 
-def _delimiter(head: str, columns: Columns) -> str:
+def _delimiter(head: str, columns: Columns, said: str) -> str:
+    """The delimiter with which the header has the most known columns."""
     known = {name.lower() for name in (*columns.needed, *columns.possible)}
 
     def names(delimiter: str) -> int:
@@ -155,7 +160,7 @@ def _delimiter(head: str, columns: Columns) -> str:
             return 0
         return len(known & {cell.strip().lower() for cell in header})
 
-    return max(_DELIMITERS, key=names)
+    return max((said, *_DELIMITERS) if said else _DELIMITERS, key=names)
 
 
 def _named(header: Sequence[str], columns: Columns) -> list[str]:
