@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a replacement removes: places of ``present`` that it does not have; before that, places of the demo."""
+
+    places: int
+    present: int
+    demo: int
+
+
 class CatalogueRepository:
     """Changes and reads the catalogue, on a new connection for each call: calls are rare and may take long."""
 
@@ -35,21 +45,23 @@ class CatalogueRepository:
         demo: bool = False,
         imported: bool = False,
         progress: Callable[[int], None] = lambda _: None,
+        removing: Callable[[Removal], None] = lambda _: None,
     ) -> int:
         """Upsert places, all or nothing; returns how many were given. Raises ``DatabaseUnavailable``.
 
         ``replace`` removes every other place in the same transaction; ``imported`` removes demo places. ``progress``
-        is called with the number of rows sent so far.
+        is called with the number of rows sent so far. ``removing`` is called before the end of the transaction with
+        what ``replace`` and ``imported`` remove: an error that it raises undoes everything.
         """
         with self._transaction() as connection:
             run(connection, "stage_table")
             count = self._stage(connection, rows, progress)
             run(connection, "lock_catalogue")
-            if imported:
-                run(connection, "remove_demo_places")
+            demo_places = self._counted(connection, "remove_demo_places") if imported else 0
             run(connection, "number_staged", {"replace": replace})
-            if replace:
-                run(connection, "remove_missing_places")
+            present = self._counted(connection, "count_places") if replace else 0
+            missing = self._counted(connection, "remove_missing_places") if replace else 0
+            removing(Removal(missing, present, demo_places))
             run(connection, "remove_changed_places")
             run(connection, "insert_staged", {"demo": demo})
             run(connection, "bump_catalogue")
@@ -67,7 +79,7 @@ class CatalogueRepository:
     def count(self) -> int:
         """How many places there are."""
         with self._transaction() as connection:
-            return int(run(connection, "count_places")[0]["count"])
+            return self._counted(connection, "count_places")
 
     def places(self) -> Iterator[Place]:
         """Every place in the order of ids, streamed from the database."""
@@ -88,6 +100,10 @@ class CatalogueRepository:
             raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
         except psycopg.errors.UndefinedTable as error:
             raise NotMigrated("The database has not been migrated yet: run placerank migrate.") from error
+
+    @staticmethod
+    def _counted(connection: psycopg.Connection[DictRow], name: str) -> int:
+        return int(run(connection, name)[0]["count"])
 
     @staticmethod
     def _stage(connection: psycopg.Connection[DictRow], rows: Iterable[Row], progress: Callable[[int], None]) -> int:

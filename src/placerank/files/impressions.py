@@ -1,19 +1,14 @@
-"""Shown lists in files: CSV or TSV, each plain or gzipped, ten consecutive rows a list.
+"""Shown lists in files: text with a header, or JSON objects; ten consecutive rows are a list.
 
 A row has the 13 columns of a traveller, the 17 of a place, and ``label``: 1 for the place chosen from its list.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-import zlib
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
 from hashlib import sha256
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,6 +22,13 @@ from placerank.domain import (
     identity_of,
 )
 from placerank.errors import PlacerankError
+from placerank.files.cells import parse_ages, parse_date, parse_integer, parse_number
+from placerank.files.decimals import Decimals
+from placerank.files.lines import is_utf8, opened
+from placerank.files.objects import is_json, read_objects
+from placerank.files.problems import Problems, UnusableFile
+from placerank.files.rows import NOT_UTF8
+from placerank.files.table import Columns, Table
 from placerank.ranking.lists import ShownLists
 from placerank.schema.flags import parse_flag
 from placerank.schema.traveller import parse_children
@@ -35,9 +37,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from placerank.files.lines import Lines
+
 LIST_ROWS: Final = 10
 _LABEL: Final = "label"
 _COLUMNS: Final = (*TRAVELLER_FIELDS, *PLACE_FIELDS, _LABEL)
+_WHO: Final = len(TRAVELLER_FIELDS)
+#: Where a cell may have a fraction.
+_NUMBERS: Final = [_COLUMNS.index(name) for name in ("budget", *PLACE_FIELDS, _LABEL) if name not in PLACE_FLAGS]
+_EXPECTED: Final = Columns("shown lists", _COLUMNS)
+
+#: A line, and the cells of its row in the order of the columns.
+_Row = tuple[int, list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,66 +59,102 @@ class Impressions:
     digest: str
 
 
+@dataclass(slots=True)
+class _Found:
+    """What has been read so far, one entry for each list; ``places`` has one for each row."""
+
+    travellers: list[Traveller] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
+    places: list[list[float]] = field(default_factory=list)
+    chosen: list[int] = field(default_factory=list)
+
+    def add(self, rows: Sequence[_Row]) -> None:
+        """Add a list; raises ``PlacerankError`` that names the first bad line."""
+        line, first = rows[0]
+        with _at(line):
+            who = first[:_WHO]
+            self.travellers.append(_traveller(who))
+            self.identities.append(identity_of(None, json.dumps(who).encode()))
+        for number, row in rows:
+            with _at(number):
+                self.places.append(_place(row))
+        self.chosen.append(_choice(rows))
+
+
 def read_impressions(path: Path, list_rows: int = LIST_ROWS) -> Impressions:
     """Read a file of shown lists; raises ``PlacerankError`` that names the first bad line."""
+    found, digest = _Found(), sha256()
     try:
-        with _opened(path) as text:
-            return _read(path.name, text, list_rows)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        with opened(path) as lines:
+            for rows in _lists(_rows(lines), list_rows):
+                found.add(rows)
+                digest.update(json.dumps([row for _, row in rows]).encode())
+    except OSError as error:
         raise PlacerankError(f"{path} cannot be read: {error}") from None
+    values = np.array(found.places, dtype=np.float64).reshape(len(found.places), len(PLACE_FIELDS))
+    offsets = np.arange(len(found.travellers) + 1, dtype=np.int64) * list_rows
+    chosen = np.array(found.chosen, dtype=np.int64)
+    return Impressions(ShownLists(found.travellers, found.identities, values, offsets, chosen), digest.hexdigest())
 
 
-def _opened(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
-    return path.open(encoding="utf-8-sig", newline="")
+def _rows(lines: Lines) -> Iterator[_Row]:
+    """Yield each row with its line; any bad row ends it, because a list without it is another list."""
+    problems = Problems()
+    for line, row in _json_rows(lines, problems) if is_json(lines) else _table_rows(lines, problems):
+        _stop_at(problems)
+        if not is_utf8("".join(row)):
+            raise UnusableFile(NOT_UTF8, line)
+        yield line, row
+    _stop_at(problems)
 
 
-def _read(name: str, text: TextIO, list_rows: int) -> Impressions:
-    first = text.readline()
-    delimiter = "\t" if "\t" in first else ","
-    header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
-    if missing := [column for column in _COLUMNS if column not in header]:
-        raise PlacerankError(f"{name} lacks columns: {', '.join(missing)}.")
-    digest, order = sha256(), [header.index(column) for column in _COLUMNS]
-    travellers: list[Traveller] = []
-    identities: list[str] = []
-    places: list[list[float]] = []
-    chosen: list[int] = []
-    for rows in _lists(name, csv.reader(text, delimiter=delimiter), order, list_rows):
-        line = 2 + len(travellers) * list_rows
-        with _at(name, line):
-            who = rows[0][: len(TRAVELLER_FIELDS)]
-            travellers.append(_traveller(who))
-            identities.append(identity_of(None, json.dumps(who).encode()))
-        places += [_at_line(name, line + one, row) for one, row in enumerate(rows)]
-        chosen.append(_choice(name, line, rows))
-        digest.update(json.dumps(rows).encode())
-    values = np.array(places, dtype=np.float64).reshape(len(places), len(PLACE_FIELDS))
-    offsets = np.arange(len(travellers) + 1, dtype=np.int64) * list_rows
-    lists = ShownLists(travellers, identities, values, offsets, np.array(chosen, dtype=np.int64))
-    return Impressions(lists, digest.hexdigest())
+def _stop_at(problems: Problems) -> None:
+    for problem in problems.found:
+        raise UnusableFile(problem.detail, problem.line)
 
 
-def _lists(name: str, reader: Any, order: Sequence[int], list_rows: int) -> Iterator[list[list[str]]]:
-    """Yield the rows of each list, with their cells in the order of the columns; blank lines are skipped."""
-    rows: list[list[str]] = []
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) <= max(order):
-            raise PlacerankError(f"{name}, line {reader.line_num + 1}: the row has only {len(cells)} columns.")
-        rows.append([cells[one] for one in order])
-        if len(rows) == list_rows:
-            if any(row[: len(TRAVELLER_FIELDS)] != rows[0][: len(TRAVELLER_FIELDS)] for row in rows):
-                raise PlacerankError(
-                    f"{name}, line {reader.line_num + 1}: {list_rows} consecutive rows are one list, but these are "
-                    "not of one traveller."
+def _table_rows(lines: Lines, problems: Problems) -> Iterator[_Row]:
+    table, decimals = Table(lines, _EXPECTED, problems), Decimals()
+    order = [table.header.index(column) for column in _COLUMNS]
+    for line, cells in table.rows():
+        row = [cells[one] for one in order]
+        with _at(line):
+            for one in _NUMBERS:
+                if "," in row[one] or ("." in row[one] and not decimals.settled):
+                    row[one] = decimals.plain(line, row[one])
+        yield line, row
+    decimals.check()
+
+
+def _json_rows(lines: Lines, problems: Problems) -> Iterator[_Row]:
+    for entry in read_objects(lines, _EXPECTED, problems):
+        yield entry.line, [_cell(entry.value.get(column)) for column in _COLUMNS]
+
+
+def _cell(value: Any) -> str:
+    """A JSON value as text has it."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value)
+
+
+def _lists(rows: Iterator[_Row], list_rows: int) -> Iterator[list[_Row]]:
+    """Yield the rows of each list."""
+    found: list[_Row] = []
+    for line, row in rows:
+        found.append((line, row))
+        if len(found) == list_rows:
+            who = found[0][1][:_WHO]
+            if any(one[:_WHO] != who for _, one in found):
+                raise UnusableFile(
+                    f"{list_rows} consecutive rows are one list, but the {list_rows} that end here are not of one "
+                    "traveller.",
+                    line,
                 )
-            yield rows
-            rows = []
-    if rows:
-        raise PlacerankError(f"{name} ends within a list: its last list has only {len(rows)} of {list_rows} rows.")
+            yield found
+            found = []
+    if found:
+        raise UnusableFile(f"The file ends within a list: its last list has only {len(found)} of {list_rows} rows.")
 
 
 def _traveller(cells: Sequence[str]) -> Traveller:
@@ -115,49 +162,46 @@ def _traveller(cells: Sequence[str]) -> Traveller:
     wishes = {wish: parse_flag(row[wish]) for wish, _ in WISHES}
     return Traveller(
         name=row["name"],
-        people_num=int(row["people_num"]),
-        people_age=tuple(int(age) for age in json.loads(row["people_age"])),
+        people_num=parse_integer(row["people_num"]),
+        people_age=tuple(parse_ages(row["people_age"])),
         children_num=parse_children(row["children_num"]),
-        budget=_number(row["budget"]),
-        nights=int(row["nights"]),
-        time_arrival=date.fromisoformat(row["time_arrival"]),
+        budget=parse_number(row["budget"]),
+        nights=parse_integer(row["nights"]),
+        time_arrival=parse_date(row["time_arrival"]),
         **wishes,
     )
 
 
-def _at_line(name: str, line: int, row: Sequence[str]) -> list[float]:
-    cells = row[len(TRAVELLER_FIELDS) : -1]
-    with _at(name, line):
-        return [
-            float(parse_flag(cell)) if field in PLACE_FLAGS else _number(cell)
-            for field, cell in zip(PLACE_FIELDS, cells, strict=True)
-        ]
+def _place(row: Sequence[str]) -> list[float]:
+    return [
+        float(parse_flag(cell)) if field in PLACE_FLAGS else parse_number(cell)
+        for field, cell in zip(PLACE_FIELDS, row[_WHO:-1], strict=True)
+    ]
 
 
-def _choice(name: str, line: int, rows: Sequence[Sequence[str]]) -> int:
-    with _at(name, line):
-        labels = [_number(row[-1]) for row in rows]
-    if any(label not in (0.0, 1.0) for label in labels) or sum(labels) > 1:
-        raise PlacerankError(f"{name}, line {line}: a label must be 0 or 1, and at most one label of a list is 1.")
-    return labels.index(1.0) if 1.0 in labels else NOTHING_CHOSEN
+def _choice(rows: Sequence[_Row]) -> int:
+    labels = [_label(line, row[-1]) for line, row in rows]
+    if sum(labels) > 1:
+        raise UnusableFile("At most one label of a list is 1.", rows[0][0])
+    return labels.index(True) if any(labels) else NOTHING_CHOSEN
 
 
-class _at:  # noqa: N801 - reads as a word: with _at(file, line)
-    """Turns the error of a bad value into a ``PlacerankError`` that names the line."""
+def _label(line: int, cell: str) -> bool:
+    try:
+        return parse_flag(cell)
+    except ValueError:
+        raise UnusableFile(f"A label must be 0 or 1, not {cell!r}.", line) from None
 
-    def __init__(self, name: str, line: int) -> None:
-        self._where = f"{name}, line {line}"
+
+class _at:  # noqa: N801 - reads as a word: with _at(line)
+    """Turns the error of a bad value into an ``UnusableFile`` that names the line."""
+
+    def __init__(self, line: int) -> None:
+        self._line = line
 
     def __enter__(self) -> None:
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError | KeyError | TypeError):
-            raise PlacerankError(f"{self._where}: {error}") from None
-
-
-def _number(cell: str) -> float:
-    value = float(cell)
-    if not isfinite(value):
-        raise ValueError(f"{cell!r} is not a finite number.")
-    return value
+        if isinstance(error, ValueError | KeyError | TypeError | OverflowError):
+            raise UnusableFile(str(error), self._line) from None

@@ -30,6 +30,11 @@ def write_model(folder: Path, model: Model, intervals: Mapping[str, tuple[float,
         raise PlacerankError(f"{folder} cannot be written: {error}") from None
 
 
+def files_of(place: Path) -> list[Path]:
+    """The files of a model: those in its folder, or its artifact file."""
+    return [place] if place.is_file() else [place / ARTIFACT, place / CARD]
+
+
 def read_model(place: Path) -> Model:
     """Read the model from its folder or its artifact file; raises ``PlacerankError`` where it cannot be used."""
     path = place / ARTIFACT if place.is_dir() else place

@@ -1,4 +1,4 @@
-"""Places in files: CSV, TSV and JSON lines, each plain or gzipped. The suffix selects the format, else the first line.
+"""Places in files. Reading takes what the content is; writing takes the format that the suffix of the name selects.
 
 Reading reports every bad row instead of stopping at the first one. Writing is atomic: a temporary file gets the name
 when it is complete.
@@ -13,10 +13,15 @@ from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from placerank.domain import PLACE_FIELDS
-from placerank.files.lines import BrokenFileError, Lines, is_utf8
-from placerank.files.rows import ID, PackedRows, ParsedPlace, RowChecker, RowProblem
+from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
+from placerank.files.decimals import Decimals
+from placerank.files.lines import opened
+from placerank.files.objects import is_json, read_objects
+from placerank.files.problems import Problems, RowProblem
+from placerank.files.rows import ID, PackedRows, ParsedPlace, RowChecker
+from placerank.files.table import Columns, Table
 from placerank.files.writing import writing
+from placerank.schema.flags import SPELLINGS
 
 if TYPE_CHECKING:
     import io
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from placerank.domain import Place
+    from placerank.files.lines import Lines
 
 __all__ = ["ParsedPlace", "PlacesFile", "RowProblem", "UnknownFormatError", "read_places", "write_places"]
 
@@ -31,11 +37,11 @@ CSV, TSV, JSON_LINES = "csv", "tsv", "jsonl"
 _SUFFIXES: Final = {".csv": CSV, ".tsv": TSV, ".tab": TSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
 DELIMITERS: Final = {CSV: ",", TSV: "\t"}
 _COLUMNS: Final = (ID, *PLACE_FIELDS)
-_NOT_UTF8: Final = "The text is not UTF-8."
+_EXPECTED: Final = Columns("places", PLACE_FIELDS, (ID,))
 
 
 class UnknownFormatError(ValueError):
-    """Neither the name of a file nor its first line shows its format."""
+    """The name of a file that is to be written does not show its format."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -45,27 +51,23 @@ class UnknownFormatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PlacesFile:
-    """The good rows of a file, in order, and the problems of the others."""
+    """The good rows of a file, in order; the problems of the others, and how many others there are."""
 
     rows: Sequence[ParsedPlace]
     problems: list[RowProblem]
+    bad_rows: int = 0
 
 
 def read_places(path: Path, *, progress: Callable[[int], None]) -> PlacesFile:
     """Read a file of places; ``progress`` gets the number of bytes read so far (compressed bytes of a .gz file).
 
-    Problems with the contents are in ``problems``; OSError is raised only where the file cannot be read.
+    Bad rows are in ``problems``. Raises ``UnusableFile`` where rows are missing or the file is of another kind, OSError
+    where it cannot be opened.
     """
-    with path.open("rb", buffering=0) as raw:
-        lines = Lines(raw, progress)
-        try:
-            checker = _read(path.name, lines)
-        except (BrokenFileError, UnknownFormatError) as error:
-            problem = RowProblem(max(lines.number, 1), None, str(error))
-            return PlacesFile(PackedRows(has_ids=False), [problem])
-        finally:
-            progress(raw.tell())
-    return PlacesFile(checker.rows, checker.problems)
+    problems = Problems()
+    with opened(path, progress) as lines:
+        rows = _read_json(lines, problems) if is_json(lines) else _read_table(lines, problems)
+    return PlacesFile(rows, problems.found, problems.rows)
 
 
 def write_places(path: Path, places: Iterable[Place]) -> None:
@@ -78,105 +80,61 @@ def write_places(path: Path, places: Iterable[Place]) -> None:
         _write(kind, text, map(attrgetter(*_COLUMNS), places))
 
 
-def _read(name: str, lines: Lines) -> RowChecker:
-    head: list[str] = []
-    for line in lines:
-        head.append(line)
-        if line.strip():
-            break
-    else:
-        raise BrokenFileError("The file is empty.")
-    kind = format_of(name, head[-1])
-    if kind == JSON_LINES:
-        return _read_json(lines, head)
-    return _read_delimited(lines, csv.reader(chain(head, lines), delimiter=DELIMITERS[kind], strict=True))
-
-
-def format_of(name: str, line: str = "") -> str:
-    """The format of a file, from its suffix, else from its first line."""
+def format_of(name: str) -> str:
+    """The format of a file to write, from its suffix."""
     for suffix, kind in _SUFFIXES.items():
         if name.lower().removesuffix(".gz").endswith(suffix):
             return kind
-    for mark, kind in (("\t", TSV), (",", CSV)):
-        if mark in line:
-            return JSON_LINES if line.lstrip().startswith("{") else kind
     raise UnknownFormatError(name)
 
 
-def _read_delimited(lines: Lines, cells: Any) -> RowChecker:
-    """Read a header and the rows of cells below it."""
-    notes: list[RowProblem] = []
-    _, header = next(delimited_rows(lines, cells, notes), (1, []))
-    header = [name.strip() for name in header]
-    checker = RowChecker(has_ids=ID in header, number=float, integer=int, problems=notes)
-    notes += [RowProblem(1, name, "The column is missing.") for name in PLACE_FIELDS if name not in header]
-    notes += [RowProblem(1, name, "The column occurs more than once.") for name in _COLUMNS if header.count(name) > 1]
-    if notes:
-        return checker
+def _read_table(lines: Lines, problems: Problems) -> PackedRows:
+    table, decimals = Table(lines, _EXPECTED, problems), Decimals()
+    header = table.header
+    checker = RowChecker(has_ids=ID in header, number=float, integer=int, problems=problems)
     choose = itemgetter(*map(header.index, checker.columns))
-    for line, row in delimited_rows(lines, cells, notes):
-        text = "".join(row)
-        if len(row) != len(header):
-            checker.problem(line, None, f"The row has {len(row)} columns, and the header {len(header)}.")
-        elif is_utf8(text):
-            checker.add(line, choose(row), doubtful="_" in text or not text.isascii())
+    bad_rows = 0
+    for line, row in table.rows():
+        values = choose(row)
+        text = "".join(values)
+        if "," in text or ("." in text and not decimals.settled):
+            values = _with_points(line, values, checker, decimals)
+            if values is None:
+                continue
+        checker.add(line, values, doubtful="_" in text or not text.isascii())
+        if problems.rows != bad_rows:
+            bad_rows = problems.rows
+            if problems.found[-1].column == header[-1]:
+                table.check_cut(line, row, tuple(SPELLINGS) if header[-1] in PLACE_FLAGS else ())
+    decimals.check()
+    return checker.rows
+
+
+def _with_points(line: int, values: Sequence[str], checker: RowChecker, decimals: Decimals) -> Sequence[str] | None:
+    """The values of a row with decimal points; None for a bad row."""
+    try:
+        return [
+            cell if column in PLACE_FLAGS or column == ID else decimals.plain(line, cell)
+            for column, cell in zip(checker.columns, values, strict=True)
+        ]
+    except ValueError as error:
+        checker.problems.bad_row(line, (None, str(error)))
+        return None
+
+
+def _read_json(lines: Lines, problems: Problems) -> PackedRows:
+    """Read one object for each place. The first object decides whether places have ids."""
+    entries = read_objects(lines, _EXPECTED, problems)
+    first = next(entries, None)
+    has_ids = first is not None and first.value.get(ID) is not None
+    checker = RowChecker(has_ids=has_ids, number=_json_number, integer=_json_integer, problems=problems)
+    for line, place, element in entries if first is None else chain([first], entries):
+        if not has_ids and place.get(ID) is not None:
+            wrong = (ID, "This place has an id, but the first place has none.")
+            problems.bad_row(line, wrong, element=element)
         else:
-            notes += [
-                RowProblem(line, name, _NOT_UTF8) for name, cell in zip(header, row, strict=True) if not is_utf8(cell)
-            ]
-    return checker
-
-
-def delimited_rows(lines: Lines, cells: Any, notes: list[RowProblem]) -> Iterator[tuple[int, list[str]]]:
-    """Yield every row that is not blank, with the line where it begins: a quoted cell may contain line ends."""
-    while True:
-        line = cells.line_num + 1
-        try:
-            row = next(cells)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            notes.append(RowProblem(line, None, f"The row is not well formed: {error}."))
-        except BrokenFileError as error:
-            notes.append(RowProblem(lines.number, None, str(error)))
-            return
-        else:
-            if row:
-                yield line, row
-
-
-def _read_json(lines: Lines, head: list[str]) -> RowChecker:
-    """Read one object per line. The first object decides whether places have ids."""
-    checker = RowChecker(has_ids=_has_id(head[-1]), number=_json_number, integer=_json_integer)
-    line = 0
-    try:
-        for line, text in enumerate(chain(head, lines), 1):
-            if text.strip():
-                _add_json(checker, line, text)
-    except BrokenFileError as error:
-        checker.problem(line + 1, None, str(error))
-    return checker
-
-
-def _add_json(checker: RowChecker, line: int, text: str) -> None:
-    if not is_utf8(text):
-        return checker.problem(line, None, _NOT_UTF8)
-    try:
-        place = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return checker.problem(line, None, f"The line is not JSON: {error}.")
-    if not isinstance(place, dict):
-        return checker.problem(line, None, "The line is not a JSON object.")
-    if not checker.rows.has_ids and place.get(ID) is not None:
-        return checker.problem(line, ID, "This place has an id, but the first place has none.")
-    return checker.add(line, [place.get(column) for column in checker.columns])
-
-
-def _has_id(text: str) -> bool:
-    try:
-        return json.loads(text).get(ID) is not None
-    except (ValueError, RecursionError, AttributeError):
-        return f'"{ID}"' in text
+            checker.add(line, [place.get(column) for column in checker.columns], element=element)
+    return checker.rows
 
 
 def _json_number(value: Any) -> float:

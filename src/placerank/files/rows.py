@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
+from placerank.files.lines import is_utf8
+from placerank.files.problems import Problems, shown
 from placerank.schema.flags import SPELLINGS, parse_flag
 
 if TYPE_CHECKING:
@@ -27,22 +28,10 @@ ParsedPlace: TypeAlias = tuple[
 
 #: All spellings of true and false, including JSON's own values (1 and 0 equal True and False).
 _FLAGS: Final[dict[Any, bool]] = {True: True, False: False, **SPELLINGS}
+NOT_UTF8: Final = "The text is not UTF-8: save the file as UTF-8 (in Excel: CSV UTF-8)."
 _NO_ID: Final = -1
 _ROW: Final = struct.Struct("=i" + "".join("?" if name in PLACE_FLAGS else "d" for name in PLACE_FIELDS))
 _PRICE: Final = 1 + PLACE_FIELDS.index("price")
-
-
-@dataclass(frozen=True, slots=True)
-class RowProblem:
-    """A problem in a file: the line (from 1), the column if a single one is wrong, and a sentence."""
-
-    line: int
-    column: str | None
-    detail: str
-
-    def __str__(self) -> str:
-        where = f"line {self.line}" if self.column is None else f"line {self.line}, column {self.column}"
-        return f"{where}: {self.detail}"
 
 
 class PackedRows(Sequence[ParsedPlace]):
@@ -86,23 +75,20 @@ class RowChecker:
         has_ids: bool,
         number: Callable[[Any], float],
         integer: Callable[[Any], int],
-        problems: list[RowProblem] | None = None,
+        problems: Problems,
     ) -> None:
         self.rows = PackedRows(has_ids=has_ids)
-        self.problems: list[RowProblem] = [] if problems is None else problems
+        self.problems = problems
         self.columns: Final = (ID, *PLACE_FIELDS) if has_ids else PLACE_FIELDS
         self._converters: Final = [
             integer if name == ID else _FLAGS.__getitem__ if name in PLACE_FLAGS else number for name in self.columns
         ]
         self._before: Final = () if has_ids else (_NO_ID,)
         self._number, self._integer = number, integer
-        self._first_line: dict[int, int] = {}
+        #: Where each id was first: the number of its element in an array, else its line.
+        self._first: dict[int, int] = {}
 
-    def problem(self, line: int, column: str | None, detail: str) -> None:
-        """Record a problem."""
-        self.problems.append(RowProblem(line, column, detail))
-
-    def add(self, line: int, values: Sequence[Any], *, doubtful: bool = False) -> None:
+    def add(self, line: int, values: Sequence[Any], *, doubtful: bool = False, element: int | None = None) -> None:
         """Check one row. Most rows take this fast path; a row that may be bad is examined value by value."""
         try:
             row = [*self._before, *[convert(value) for convert, value in zip(self._converters, values, strict=True)]]
@@ -111,29 +97,32 @@ class RowChecker:
             doubtful = True
         # A NaN or an infinity makes the sum non-finite. The sum of huge good numbers may overflow too.
         if doubtful or not isfinite(sum(row)) or row[_PRICE] < 0 or (self._before == () and row[0] < 0):
-            if (checked := self._examine(line, values)) is None:
+            checked, wrong = self._examine(values)
+            if wrong:
+                self.problems.bad_row(line, *wrong, element=element)
                 return
             row, packed = checked, _ROW.pack(*checked)
-        if not self._before and not self._is_new(line, int(row[0])):
-            return
-        self.rows.append_packed(packed)
+        if self._before or self._is_new(int(row[0]), line, element):
+            self.rows.append_packed(packed)
 
-    def _examine(self, line: int, values: Sequence[Any]) -> list[Any] | None:
-        """Check every value of a row; records each bad value, and returns None if there is one."""
+    def _examine(self, values: Sequence[Any]) -> tuple[list[Any], list[tuple[str, str]]]:
+        """The values of a row, and what is wrong with them: pairs of column and sentence."""
         row: list[Any] = [*self._before]
-        known = len(self.problems)
+        wrong = []
         for column, value in zip(self.columns, values, strict=True):
             try:
                 row.append(self._value(column, value))
             except ValueError as error:
-                self.problem(line, column, str(error))
-        return row if len(self.problems) == known else None
+                wrong.append((column, str(error)))
+        return row, wrong
 
     def _value(self, column: str, value: Any) -> bool | int | float:
         """One value; ValueError with a sentence where it is bad."""
         value = value.strip() if isinstance(value, str) else value
         if value is None or value == "":
             raise ValueError("The value is missing.")
+        if isinstance(value, str) and not is_utf8(value):
+            raise ValueError(NOT_UTF8)
         if column in PLACE_FLAGS:
             return _flag(value)
         return self._id(value) if column == ID else self._finite(column, value)
@@ -142,36 +131,38 @@ class RowChecker:
         try:
             number = self._number(_plain(value))
         except OverflowError:
-            raise ValueError(f"{_shown(value)} is too large a number.") from None
+            raise ValueError(f"{shown(value)} is too large a number.") from None
         except ValueError:
-            raise ValueError(f"{_shown(value)} is not a number.") from None
+            raise ValueError(f"{shown(value)} is not a number.") from None
         if not isfinite(number):
-            raise ValueError(f"{_shown(value)} is not a finite number.")
+            raise ValueError(f"{shown(value)} is not a finite number.")
         if column == "price" and number < 0:
-            raise ValueError(f"The price {_shown(value)} is negative.")
+            raise ValueError(f"The price {shown(value)} is negative.")
         return number
 
     def _id(self, value: Any) -> int:
         try:
             number = self._integer(_plain(value))
         except ValueError:
-            raise ValueError(f"{_shown(value)} is not a whole number.") from None
+            raise ValueError(f"{shown(value)} is not a whole number.") from None
         if not 0 <= number <= MAX_ID:
-            raise ValueError(f"{_shown(value)} is not between 0 and {MAX_ID}.")
+            raise ValueError(f"{shown(value)} is not between 0 and {MAX_ID}.")
         return number
 
-    def _is_new(self, line: int, location_id: int) -> bool:
-        first = self._first_line.setdefault(location_id, line)
-        if first != line:
-            self.problem(line, ID, f"The id {location_id} is already in line {first}.")
-        return first == line
+    def _is_new(self, location_id: int, line: int, element: int | None) -> bool:
+        here = line if element is None else element
+        first = self._first.setdefault(location_id, here)
+        if first != here:
+            where = f"line {first}" if element is None else f"element {first}"
+            self.problems.bad_row(line, (ID, f"The id {location_id} is already in {where}."), element=element)
+        return first == here
 
 
 def _flag(value: Any) -> bool:
     try:
         return parse_flag(value) if isinstance(value, str) else _FLAGS[value]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{_shown(value)} is neither true nor false.") from None
+        raise ValueError(f"{shown(value)} is neither true nor false.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -179,9 +170,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and ("_" in value or not value.isascii()):
         raise ValueError(value)
     return value
-
-
-def _shown(value: Any) -> str:
-    """A value for an error message: shortened, and with control characters escaped."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Atomic writing: a file is complete under its name, or it does not exist."""
+"""Atomic writing: a file is complete under its name, or it does not exist; and it is never one that was read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import io
 import os
 import secrets
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from placerank.errors import PlacerankError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -40,3 +43,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise ``PlacerankError`` if an output is one of the inputs or another output, under whatever name or link."""
+    outputs, inputs = list(outputs), list(inputs)
+    for output in outputs:
+        for given in inputs:
+            if _same(output, given):
+                raise PlacerankError(f"{output} is the file {given}, which is read: write to another file.")
+    for one, other in combinations(outputs, 2):
+        if _same(one, other):
+            raise PlacerankError(f"{one} is the file {other}, which is written too: write to another file.")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)

@@ -13,6 +13,8 @@ from placerank.schema.types import Age, Amount, Count, Int4, IsoDate, Text
 if TYPE_CHECKING:
     from pydantic import ValidationInfo
 
+_ONE_OR_NONE: Final = {"true": 1, "t": 1, "wahr": 1, "false": 0, "f": 0, "falsch": 0}
+
 #: The traveller of the documentation, the front page and the command line.
 EXAMPLE: Final[dict[str, Any]] = {
     "name": "Family",
@@ -73,5 +75,8 @@ class TravellerBody(BaseModel):
 
 def parse_children(text: str) -> int:
     """The number of children in a cell, where true and false stand for 1 and 0 as in JSON; raises ValueError."""
-    word = text.strip()
-    return {"true": 1, "false": 0}[word.lower()] if word.lower() in {"true", "false"} else int(word)
+    word = text.strip().lower()
+    if word in _ONE_OR_NONE:
+        return _ONE_OR_NONE[word]
+    # pandas writes whole numbers as 3.0 where another row has none.
+    return int(word.removesuffix(".0"))

@@ -127,12 +127,11 @@ def test_bad_rows_are_told_with_line_and_column(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_column_is_told_once(tmp_path: Path) -> None:
-    from placerank.files.travellers import read_travellers
-
+def test_missing_columns_are_told_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("name,people_num\na,1\nb,2\n")
-    assert {problem.line for problem in read_travellers(path).problems} == {1}
+    with pytest.raises(PlacerankError, match=r"line 1: The columns are missing: people_age, .* and sport\.$"):
+        rank(tmp_path, path, tmp_path / "o.csv")
 
 
 def test_what_fails_while_it_writes_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

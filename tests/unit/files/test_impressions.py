@@ -121,7 +121,7 @@ def test_a_bad_row_is_named(tmp_path: Path, line: int, column: str, value: str, 
 def test_a_cut_list_and_a_missing_column_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PlacerankError, match="ends within a list"):
         read_impressions(write(tmp_path / "a.tsv", shown()[:-1]))
-    with pytest.raises(PlacerankError, match="lacks columns: label"):
+    with pytest.raises(PlacerankError, match="column is missing: label"):
         read_impressions(write(tmp_path / "b.tsv", [{k: v for k, v in r.items() if k != "label"} for r in shown()]))
 
 
@@ -132,6 +132,18 @@ def test_a_trained_model_has_a_card_and_is_the_same_each_time(
     call("train", {**files, "--out": str(tmp_path)})
     assert read_model(tmp_path).digest == read_model(model).digest
     assert read_model(model).data["lists"] == str(LISTS)
+
+
+def test_no_model_comes_from_lists_without_a_choice(files: dict[str, str], tmp_path: Path) -> None:
+    rows = [{**one, "label": 0.0} for one in shown()]
+    options = {**files, "--impressions": str(write(tmp_path / "a.tsv", rows)), "--out": str(tmp_path / "model")}
+    with pytest.raises(PlacerankError, match=rf"a place was chosen \(label 1\): there is none among {LISTS} lists"):
+        call("train", options)
+    assert not (tmp_path / "model").exists()
+    rows[13]["label"] = 1.0
+    write(tmp_path / "a.tsv", rows)
+    call("train", options)
+    assert (tmp_path / "model").exists()
 
 
 def test_an_evaluation_says_how_good_and_how_sure(model: Path, files: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ _SHOWN = ("auc", "auc_within_lists", "hit_at_1", "ndcg_at_10", "mrr", "log_loss"
 
 
 @click.command()
-@click.option("--places", type=_FILE, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
+@click.option("--places", type=_FILE, help="The catalogue: CSV, TSV or JSON (.gz too).")
 @click.option("--impressions", type=_FILE, help="The lists shown, ten consecutive rows each, with their label.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the model and its card.")
 @click.option(
@@ -60,7 +60,7 @@ def train(
 
 @click.command()
 @click.option("--model", "place", type=click.Path(path_type=Path, exists=True), required=True, help="Folder or file.")
-@click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
+@click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON (.gz too).")
 @click.option("--impressions", type=_FILE, required=True, help="The lists shown, with their label.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--scores", type=click.Path(path_type=Path, dir_okay=False), help="Write one score per row, in order.")
@@ -73,9 +73,11 @@ def evaluate(
     The score of a row is the probability that its place is chosen from its list; choosing nothing is an option too.
     """
     from placerank.files.impressions import read_impressions
-    from placerank.files.models import read_model
+    from placerank.files.models import files_of, read_model
+    from placerank.files.writing import check_outputs
     from placerank.ranking.lists import choice_probabilities
 
+    check_outputs(filter(None, (scores, plot)), [places, impressions, *files_of(place)])
     model = read_model(place)
     lists = read_impressions(impressions).lists
     if not len(lists):
@@ -93,10 +95,12 @@ def evaluate(
 
 def _train(places: Path, impressions: Path, out: Path, seed: int) -> None:
     from placerank.files.impressions import read_impressions
-    from placerank.files.models import write_model
+    from placerank.files.models import files_of, write_model
+    from placerank.files.writing import check_outputs
     from placerank.ranking.errors import ModelError, NotEnoughData
     from placerank.ranking.learning.training import learn
 
+    check_outputs(files_of(out), [places, impressions])
     _places(places)
     read = read_impressions(impressions)
     data = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from placerank.domain import Traveller
-    from placerank.files.rows import RowProblem
+    from placerank.files.problems import RowProblem
     from placerank.ranking.catalogue import PlaceTable
     from placerank.ranking.model import Model
     from placerank.ranking.scoring.scorer import Ranking
@@ -36,7 +36,7 @@ _console = Console(stderr=True)
 
 
 @click.command()
-@click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON lines (.gz too).")
+@click.option("--places", type=_FILE, required=True, help="The catalogue: CSV, TSV or JSON (.gz too).")
 @click.option("--travellers", type=_FILE, required=True, help="The travellers, in the same formats.")
 @click.option(
     "--out",
@@ -48,9 +48,12 @@ _console = Console(stderr=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Places for each traveller.")
 def rank(places: Path, travellers: Path, out: Path, place: Path | None, limit: int) -> None:
     """Rank every place of one file for every traveller of another. If a row is bad, no file is written."""
+    from placerank.files.models import files_of
+    from placerank.files.writing import check_outputs
     from placerank.ranking.errors import ModelError
 
     write = _writer(out)
+    check_outputs([out], [places, travellers, *([] if place is None else files_of(place))])
     table, asked, model = _table(places), _travellers(travellers), _model(place)
     try:
         with _progress() as progress:
@@ -170,8 +173,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
     for problem in problems:
         click.echo(f"{path}: {problem}", err=True)
     if problems:
-        bad = len({problem.line for problem in problems})
-        raise PlacerankError(f"{path} has {bad} bad rows: nothing was ranked. Fix them.")
+        raise PlacerankError(f"{path} has {found.bad_rows} bad rows: nothing was ranked. Fix them.")
     return found
 
 

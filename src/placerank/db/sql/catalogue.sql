@@ -64,12 +64,19 @@ FROM (
 ) AS numbered
 WHERE staged.row_number = numbered.row_number;
 
--- name: remove_demo_places!
-UPDATE locations SET removed_at = now() WHERE demo AND removed_at IS NULL;
+-- name: remove_demo_places
+WITH gone AS (
+    UPDATE locations SET removed_at = now() WHERE demo AND removed_at IS NULL RETURNING revision
+)
+SELECT count(*) FROM gone;
 
--- name: remove_missing_places!
-UPDATE locations AS l SET removed_at = now()
-WHERE l.removed_at IS NULL AND NOT EXISTS (SELECT FROM staged AS s WHERE s.location_id = l.location_id);
+-- name: remove_missing_places
+WITH gone AS (
+    UPDATE locations AS l SET removed_at = now()
+    WHERE l.removed_at IS NULL AND NOT EXISTS (SELECT FROM staged AS s WHERE s.location_id = l.location_id)
+    RETURNING l.revision
+)
+SELECT count(*) FROM gone;
 
 -- name: remove_changed_places
 -- Removes the revisions in force whose staged values differ. Places with the same values stay as they are.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from placerank.ranking.judging.clusters import numbers
 from placerank.ranking.judging.metrics import judge_order
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _ROWS: Final = 4_000_000
 
 def mean_interval(values: NDArray[np.float64], identities: Sequence[str], seed: int) -> tuple[float, float]:
     """The 95 % interval of the mean of ``values`` [L], given the traveller of each value."""
-    numbers = _numbers(identities)
-    sums, counts = np.bincount(numbers, values), np.bincount(numbers).astype(np.float64)
+    owners = numbers(identities)
+    sums, counts = np.bincount(owners, values), np.bincount(owners).astype(np.float64)
     rng = np.random.default_rng([seed, 71])
     means = np.empty(_ROUNDS)
     for one in range(_ROUNDS):
@@ -57,9 +58,9 @@ def metric_intervals(
 
 def _resampled(identities: Sequence[str], rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """For each round, the indices of the lists of travellers drawn with replacement."""
-    numbers = _numbers(identities)
-    by_traveller = np.argsort(numbers, kind="stable")
-    counts = np.bincount(numbers)
+    owners = numbers(identities)
+    by_traveller = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners)
     starts = np.cumsum(counts) - counts
     rng = np.random.default_rng([seed, 72])
     for _ in range(rounds):
@@ -72,8 +73,3 @@ def _rows_of(rows: NDArray[np.float64], lists: ShownLists, which: NDArray[np.int
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     taken: NDArray[np.float64] = rows[np.repeat(starts, lengths) + within]
     return taken
-
-
-def _numbers(identities: Sequence[str]) -> NDArray[np.int64]:
-    known: dict[str, int] = {}
-    return np.array([known.setdefault(identity, len(known)) for identity in identities], dtype=np.int64)

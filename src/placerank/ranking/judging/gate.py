@@ -61,8 +61,8 @@ def decide(champion: Model, challenger: Model, window: ShownLists, seed: int) ->
     interval = mean_interval(gains, window.identities, seed)
     old, new = _side(champion, window), _side(challenger, window)
     order = _order(champion, challenger, window, seed)
-    reasons = (*_reasons(interval, old, new), *_reasons_of_order(order))
     travellers = len(set(window.identities))
+    reasons = (*_reasons_of_size(travellers), *_reasons(interval, old, new), *_reasons_of_order(order))
     return Decision(not reasons, reasons, len(window), travellers, float(gains.mean()), interval, order, old, new)
 
 
@@ -79,6 +79,11 @@ def _reasons(interval: tuple[float, float], old: Side, new: Side) -> list[str]:
     if new.cost > _GREATEST_COST * old.cost:
         found.append(f"It costs too much: {new.cost} products per place instead of {old.cost}.")
     return found
+
+
+def _reasons_of_size(travellers: int) -> list[str]:
+    # The intervals of a single traveller have no width.
+    return ["The lists are of one traveller, who says nothing about others."] if travellers < 2 else []
 
 
 def _reasons_of_order(order: tuple[tuple[float, float], tuple[float, float]]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from placerank.ranking.errors import NotEnoughData
 from placerank.ranking.features import WEIGHT_NAMES
+from placerank.ranking.judging.clusters import numbers, standard_error
 from placerank.ranking.judging.metrics import evaluate, judge, losses_of
 from placerank.ranking.learning.minimise import minimise
 from placerank.ranking.learning.objective import CANDIDATES, Objective
@@ -101,11 +102,16 @@ def train(
 def learn(lists: ShownLists, *, seed: int, data: Mapping[str, str], min_lists: int = 30) -> Fitted:
     """A model fitted on all of ``lists``, with metrics of held-out travellers in it; ``data`` describes the lists.
 
-    Raises NotEnoughData for fewer than ``min_lists`` lists or fewer than two travellers, ModelError for values that are
-    not finite.
+    Raises NotEnoughData for fewer than ``min_lists`` lists, fewer than two travellers or no chosen place, ModelError
+    for values that are not finite.
     """
     if len(lists) < min_lists:
         raise NotEnoughData(f"Training needs {min_lists} answered lists; there are {len(lists)}.")
+    # A list of a file without a choice may be one that was never answered, so that such lists alone say nothing.
+    if not (lists.chosen >= 0).any():
+        raise NotEnoughData(
+            f"Training needs lists from which a place was chosen (label 1): there is none among {len(lists)} lists."
+        )
     fitted = fit(lists, seed=seed)
     if not len(fitted.judged):
         raise NotEnoughData(f"Training needs lists of two travellers or more; there are {len(set(lists.identities))}.")
@@ -132,7 +138,7 @@ def fit(
             [choice_probabilities(model, lists.subset(unseen)) for model, (_, unseen) in zip(fits, folds, strict=True)]
         )
         losses[candidate.kind] = losses_of(*chances[candidate.kind], judged)
-    best = _simplest_of_the_best(losses)
+    best = _simplest_of_the_best(losses, numbers(judged.identities))
     model = _fit(lists, best, max_steps, steps)
     means = {kind: float(each.mean()) for kind, each in losses.items() if len(each)}
     return Fitted(model, means, judged, *chances[best.kind])
@@ -179,12 +185,12 @@ def _lot(identity: str, salt: str) -> float:
     return int.from_bytes(digest) / 2**64
 
 
-def _simplest_of_the_best(losses: dict[str, NDArray[np.float64]]) -> Candidate:
-    """The candidate with the lowest loss; a richer one has to win by more than a standard error."""
+def _simplest_of_the_best(losses: dict[str, NDArray[np.float64]], travellers: NDArray[np.int64]) -> Candidate:
+    """The candidate with the lowest loss; a richer one has to win by more than a standard error, by traveller."""
     best = CANDIDATES[0]
     for candidate in CANDIDATES[1:]:
         gains = losses[best.kind] - losses[candidate.kind]
-        if len(gains) > 1 and gains.mean() > gains.std() / np.sqrt(len(gains)):
+        if len(gains) and gains.mean() > standard_error(gains - gains.mean(), travellers):
             best = candidate
     return best
 

@@ -120,3 +120,57 @@ def test_an_order_that_was_never_shown_is_not_judged() -> None:
 def test_what_had_no_chance_cannot_have_been_shown() -> None:
     with pytest.raises(ValueError, match="propensity"):
         Logged(np.zeros(2), np.ones(2), np.ones(2))
+
+
+def repeated(log: Logged, times: int) -> Logged:
+    """Every decision several times, each time of the same traveller."""
+    names = [str(one) for one in range(len(log.rewards))]
+    parts = (np.repeat(values, times) for values in (log.propensities, log.target, log.rewards))
+    return Logged(*parts, np.repeat(names, times).tolist())
+
+
+def each_estimate(log: Logged) -> list[Estimate]:
+    expected = np.full(len(log.rewards), 0.4)
+    return [ips(log), self_normalised(log), doubly_robust(log, expected, expected)]
+
+
+def test_decisions_that_a_traveller_repeats_make_no_estimate_surer() -> None:
+    rng = np.random.default_rng(5)
+    log = Logged(np.full(300, 0.25), (rng.random(300) < 0.4).astype(float), (rng.random(300) < 0.5).astype(float))
+    for once, often in zip(each_estimate(log), each_estimate(repeated(log, 7)), strict=True):
+        assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
+        assert often.travellers == pytest.approx(once.travellers)
+
+
+def test_intervals_hold_the_truth_where_travellers_differ() -> None:
+    """Travellers with tastes of their own and 20 decisions each: independent draws would give too short intervals."""
+    rng = np.random.default_rng(6)
+    held = np.zeros(3)
+    for _ in range(200):
+        tastes = np.repeat(rng.beta(0.5, 0.5, 60), 20)
+        log = Logged(
+            np.full(1200, 0.5),
+            (rng.random(1200) < 0.5).astype(float),
+            (rng.random(1200) < tastes).astype(float),
+            np.repeat(np.arange(60), 20).astype(str).tolist(),
+        )
+        held += [one.low < 0.5 < one.high for one in each_estimate(log)]
+    assert (held / 200 > 0.9).all()
+
+
+def test_one_traveller_says_nothing_about_others() -> None:
+    log = Logged(np.full(400, 0.5), np.ones(400), np.ones(400) * 0.5, ["one"] * 400)
+    for estimate in each_estimate(log):
+        assert estimate.low <= 0.0
+        assert estimate.high >= 1.0
+        assert not estimate.conclusive
+
+
+def test_lists_bring_their_travellers() -> None:
+    assert logged(prior()).identities == RANDOM.identities
+    assert len(set(RANDOM.identities)) < LISTS
+
+
+def test_there_is_a_traveller_for_each_decision() -> None:
+    with pytest.raises(ValueError, match="Each decision"):
+        Logged(np.ones(2), np.ones(2), np.ones(2), ["one"])

@@ -79,6 +79,12 @@ def test_few_lists_do_not_prove_a_small_gain() -> None:
     assert "not better with 95 % confidence" in refused(decide(prior(), slightly, WINDOW.subset(np.arange(30)), seed=1))
 
 
+def test_one_traveller_proves_nothing() -> None:
+    alone = replace(WINDOW, identities=["one"] * len(WINDOW))
+    assert decide(prior(), learned(), WINDOW, seed=1).passed
+    assert "of one traveller" in refused(decide(prior(), learned(), alone, seed=1))
+
+
 def test_a_gain_does_not_make_up_for_worse_calibration() -> None:
     """The overconfident model still has a lower loss than a model with zero weights."""
     vague = Model("logit", np.zeros_like(prior().weights))
