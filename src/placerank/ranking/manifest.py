@@ -200,7 +200,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _texts(body: Mapping[str, Any], name: str) -> dict[str, str]:
-    found = _entry(body, name, dict)
+    found: dict[str, str] = _entry(body, name, dict)
     _check_keys(found, name)
     if not all(type(value) is str and _is_plain(value) for value in found.values()):
         raise ModelError(f"The model's {name} holds something else than plain texts.")

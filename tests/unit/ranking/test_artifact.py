@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from placerank.ranking.features import WEIGHT_NAMES
 from placerank.ranking.judging.card import model_card
 from placerank.ranking.model import Mixture, Model
 from placerank.ranking.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ARTIFACT = Model(
     "rich", random_model(1).weights, {"auc": 0.9}, {"one*log_price": 1.0}, Mixture(0.1, 0.9, 0.2), {"lists": "7"}
@@ -42,9 +46,9 @@ def packed(manifest: str, tensor: bytes = TENSOR, **header: Any) -> bytes:
     return len(text).to_bytes(8, "little") + text + tensor
 
 
-def sealed(tensor: bytes = TENSOR, **changes: Any) -> bytes:
-    """An artifact whose manifest has these entries, with checksums that match."""
-    manifest = MANIFEST | {"sha256": hashlib.sha256(tensor).hexdigest()} | changes
+def sealed(changes: Mapping[str, object] = MappingProxyType({}), tensor: bytes = TENSOR) -> bytes:
+    """An artifact whose manifest has these entries (``...``: lacks them), with checksums that match."""
+    manifest = MANIFEST | {"sha256": hashlib.sha256(tensor).hexdigest()} | dict(changes)
     body = {name: value for name, value in manifest.items() if name != "seal" and value is not ...}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return packed(json.dumps(body | {"seal": hashlib.sha256(text.encode()).hexdigest()}), tensor)
@@ -54,8 +58,7 @@ def read(data: bytes) -> Model | None:
     """The model, which then serves, has a card and keeps its bytes; none where it is refused as it should be."""
     try:
         model = Model.from_artifact(data)
-    except ModelError as error:
-        assert len(str(error)) < 500
+    except ModelError:
         return None
     assert model.to_artifact() == data
     assert model.digest == hashlib.sha256(data).hexdigest()
@@ -95,12 +98,12 @@ def test_bytes_of_any_kind(data: bytes) -> None:
 @example("features", True)
 @example("features", 2.0)
 @example("kind", ["rich"])
-@example("weights", {name: 1 for name in WEIGHT_NAMES})
+@example("weights", dict.fromkeys(WEIGHT_NAMES, 1))
 @example("weights", [[name] for name in WEIGHT_NAMES])
 @example("sha256", None)
 def test_a_sealed_manifest_with_an_odd_entry(name: str, value: object) -> None:
     try:
-        data = sealed(**{name: value})
+        data = sealed({name: value})
     except UnicodeEncodeError:
         return
     model = read(data)
@@ -121,7 +124,7 @@ def test_a_manifest_that_is_something_else(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["format", "features", "kind", "weights", "metrics", "normaliser", "sha256", "seal"])
 def test_a_manifest_that_lacks_a_key_says_so(name: str) -> None:
-    lacking = sealed(**{name: ...}) if name != "seal" else packed(json.dumps({**MANIFEST, "seal": None}))
+    lacking = sealed({name: ...}) if name != "seal" else packed(json.dumps({**MANIFEST, "seal": None}))
     with pytest.raises(ModelError):
         Model.from_artifact(lacking)
 
@@ -130,7 +133,7 @@ def test_a_manifest_that_lacks_a_key_says_so(name: str) -> None:
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "text", [], [None], {"a": None}, {"a": []}])
 def test_a_wrong_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(ModelError):
-        Model.from_artifact(sealed(**{name: value}))
+        Model.from_artifact(sealed({name: value}))
 
 
 @given(anything)
@@ -150,7 +153,7 @@ def test_a_weight_that_cannot_be_used_is_refused(wrong: float) -> None:
     weights = np.frombuffer(TENSOR, dtype="<f8").copy()
     weights[-1] = wrong
     with pytest.raises(ModelError, match="weight"):
-        Model.from_artifact(sealed(weights.tobytes()))
+        Model.from_artifact(sealed(tensor=weights.tobytes()))
 
 
 @given(st.lists(st.sampled_from(WEIGHT_NAMES), max_size=60), st.integers(0, 60))
@@ -175,7 +178,7 @@ def test_what_is_read_is_safetensors_as_others_read_it() -> None:
 
 def test_a_model_keeps_the_bytes_that_it_was_read_from() -> None:
     """A manifest of another version of placerank, and spelled in another way than this version does."""
-    other = sealed(code="0.0.1 of another time")
+    other = sealed({"code": "0.0.1 of another time"})
     model = Model.from_artifact(other)
     assert other != ARTIFACT
     assert model.to_artifact() == other
