@@ -75,6 +75,22 @@ def test_what_waits_too_long_is_unhealthy(environment: dict[str, str]) -> None:
     assert re.search(r"unpublished for 3\d\d s", found.stdout)
 
 
+def test_a_model_that_cannot_be_read_is_named(environment: dict[str, str]) -> None:
+    fill(environment)
+    found = command("doctor", environment=environment)
+    assert "✓ Every model in use can be read" in found.stdout
+    with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES ('logit', 'x', 'broken', 40)"
+        )
+    found = command("doctor", environment=environment)
+    assert found.returncode == 1
+    assert "✗ Every model in use can be read" in found.stdout
+    assert "v2 is not served" in found.stdout
+    assert "placerank models share" in found.stdout
+    assert "Traceback" not in found.stdout + found.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "name"),
     [("DATABASE_URL", "PostgreSQL"), ("CELERY_BROKER_URL", "RabbitMQ"), ("CELERY_BACKEND_URL", "Redis")],

@@ -181,3 +181,22 @@ async def test_several_who_watch_make_one_step(url: str, database: Database) -> 
         acted = await asyncio.gather(*(watch.look() for watch in watches))
     assert [one for one in acted if one is Action.STEP_UP] == [Action.STEP_UP]
     assert shares(url) == {OLD: 75, NEW: 25}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "[]",
+        "null",
+        '{"canary": [1]}',
+        '{"canary": {"ends": [0.5]}}',
+        '{"champion": {"ends": [0.5, 0.1], "shares": [0.2, 0.3, 0.5]}}',
+        '{"canary": {"ends": ["x"], "shares": [0.5, 0.5]}}',
+        '{"canary": {"ends": [1e400], "shares": [-1, 2]}}',
+    ],
+)
+def test_a_canary_whose_expected_scores_are_odd_is_judged_without_them(url: str, database: Database, odd: str) -> None:
+    rows(url, "UPDATE canaries SET expected = %s", odd)
+    both_serve(url, database)
+    assert look(url, RULES) is not None
+    assert shares(url)[NEW] > 0

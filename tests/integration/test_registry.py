@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load, save
 from tests.integration.learned import (
     begun,
     register_contrary,
@@ -20,10 +24,15 @@ from tests.integration.support import opened, rows, value
 from placerank.cli import cli
 from placerank.db.learning import LearningRepository, NewVersion, Promotion
 from placerank.db.models import ModelRepository
+from placerank.db.system import SystemRepository
 from placerank.errors import NotFound, PlacerankError, ShareConflict
+from placerank.files.models import ARTIFACT
+from placerank.ranking import manifest as manifests
+from placerank.ranking.model import Model
 from placerank.worker.first_model import ensure_first_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from placerank.db.pool import Database
@@ -71,6 +80,91 @@ def test_a_version_is_reproduced_to_the_byte(url: str, database: Database) -> No
     rows(url, "UPDATE inferences SET choice = -1 WHERE id = (SELECT id FROM inferences WHERE choice >= 0 LIMIT 1)")
     digest = value(url, "SELECT digest FROM models WHERE version = %s", version)
     assert digest in command(url, "train", "--reproduce", version)
+
+
+def written_by(artifact: bytes, version: str) -> bytes:
+    """The same model as another version of placerank writes it: with its name, and other blanks."""
+    end = 8 + int.from_bytes(artifact[:8], "little")
+    manifest = json.loads(json.loads(artifact[8:end])["__metadata__"]["manifest"]) | {"code": version}
+    manifest["seal"] = manifests.seal(manifest)
+    return save({"weights": load(artifact)["weights"]}, {"manifest": json.dumps(manifest, indent=1)})
+
+
+def replace_artifact(url: str, version: str, artifact: bytes) -> str:
+    digest = hashlib.sha256(artifact).hexdigest()
+    rows(url, "UPDATE models SET artifact = %s, digest = %s WHERE version = %s", artifact, digest, version)
+    return digest
+
+
+def test_an_upgrade_changes_neither_export_nor_reproduction(url: str, database: Database, tmp_path: Path) -> None:
+    training_id = begun(url, seed=2)
+    training(database).run(training_id)
+    version = str(standing(url, training_id).model_version)
+    today = bytes(value(url, "SELECT artifact FROM models WHERE version = %s", version))
+    older = written_by(today, "0.0.1")
+    assert older != today
+    digest = replace_artifact(url, version, older)
+    assert digest in command(url, "train", "--reproduce", version)
+    command(url, "models", "export", version, str(tmp_path))
+    assert (tmp_path / ARTIFACT).read_bytes() == older
+    command(url, "models", "import", str(tmp_path))
+    stored = rows(url, "SELECT artifact, digest FROM models ORDER BY id DESC LIMIT 1")[0]
+    assert (bytes(stored["artifact"]), stored["digest"]) == (older, digest)
+    # A weight, however little, is another model.
+    model = Model.from_artifact(today)
+    other = replace(model, weights=np.nextafter(model.weights, 1e6))
+    replace_artifact(url, version, other.to_artifact())
+    with pytest.raises(PlacerankError, match="not reproduced: weights differ"):
+        command(url, "train", "--reproduce", version)
+
+
+@pytest.mark.parametrize(
+    ("column", "odd"),
+    [("task_ids", "'{}'"), ("choices", "'{}'"), ("choices", "array_append(choices[2:], NULL)")],
+)
+def test_an_odd_dataset_is_named(url: str, database: Database, column: str, odd: str) -> None:
+    training_id = begun(url)
+    training(database).run(training_id)
+    version = str(standing(url, training_id).model_version)
+    rows(url, f"UPDATE datasets SET {column} = {odd}")
+    with pytest.raises(PlacerankError, match=r"Dataset \d+ cannot be used"):
+        command(url, "train", "--reproduce", version)
+    assert LearningRepository(database).dataset(training_id) is None
+
+
+@pytest.mark.parametrize("odd", ["[]", "7", '"text"', "true", '{"auc": "x", "log_loss": true, "hit_at_1": {}}'])
+def test_odd_metrics_and_models_are_listed_and_named(url: str, database: Database, odd: str, tmp_path: Path) -> None:
+    ensure_first_model(database)
+    rows(url, "INSERT INTO models (kind, digest, artifact) SELECT kind, digest, artifact FROM models")
+    good, version = sorted(shares(url), key=lambda name: int(name[1:]))
+    rows(url, "UPDATE models SET metrics = %s, decision = %s, artifact = 'x' WHERE version = %s", odd, odd, version)
+    listed = command(url, "models", "list").splitlines()
+    assert len(listed) == 2
+    assert "cannot be read" in listed[1]
+    assert good in listed[0]
+    assert "not served" in command(url, "models", "show", version)
+    assert "not served" not in command(url, "models", "show", good)
+    with pytest.raises(PlacerankError, match=f"{version} cannot be exported"):
+        command(url, "models", "export", version, str(tmp_path))
+    assert not list(tmp_path.iterdir())
+    command(url, "models", "export", good, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("odd", "taken"),
+    [("[]", {}), ("null", {}), ('{"auc": 1e400, "hit_at_1": "x", "f1": true, "log_loss": 0.5}', {"log_loss": 0.5})],
+)
+def test_odd_metrics_of_the_newest_version_are_left_out(
+    url: str, database: Database, odd: str, taken: dict[str, float]
+) -> None:
+    training(database).run(begun(url))
+    rows(url, "UPDATE models SET metrics = %s", odd)
+
+    async def figures() -> Mapping[str, float]:
+        async with opened(url) as pool:
+            return (await SystemRepository(pool).learning()).metrics
+
+    assert dict(asyncio.run(figures())) == taken
 
 
 def test_a_version_whose_lists_were_erased_is_not_reproduced(url: str, database: Database) -> None:

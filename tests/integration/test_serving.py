@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psycopg
 import pytest
-from tests.integration.support import eventually, places, thread_database
+from safetensors.numpy import save
+from tests.integration.support import eventually, places, rows, thread_database, value
 
 from placerank.db.catalogue import CatalogueRepository
 from placerank.domain import Place
+from placerank.ranking import manifest as manifests
 from placerank.ranking.catalogue import PlaceTable
+from placerank.ranking.prior import prior
+from placerank.telemetry.metrics import MODEL_REFUSED
 from placerank.worker.inference import catalogue_rows
 from placerank.worker.inference.catalogue_rows import catalogue_table
 from placerank.worker.inference.serving import Serving
@@ -104,3 +110,66 @@ def test_nobody_looks_for_versions_while_batches_say_which_there_are(
         eventually(lambda: len(serving.current().table) == 40)
     finally:
         serving.stop()
+
+
+def add_odd_model(url: str, artifact: bytes) -> str:
+    """Give a model as many travellers as all others together; returns its version."""
+    (row,) = rows(
+        url,
+        "WITH bumped AS (UPDATE versions SET models = models + 1)"
+        " INSERT INTO models (kind, digest, artifact, use_percentage) VALUES ('logit', %s, %s, 100) RETURNING version",
+        hashlib.sha256(artifact).hexdigest(),
+        artifact,
+    )
+    return str(row["version"])
+
+
+def odd_artifacts() -> list[bytes]:
+    good = prior().to_artifact()
+    end = 8 + int.from_bytes(good[:8], "little")
+    manifest = json.loads(json.loads(good[8:end])["__metadata__"]["manifest"])
+    odd = [b"", b"broken", good[:-1], good + b"\0"]
+    for changed in ({"metrics": [1]}, {"mixture": {"lapse": "x"}}, {"kind": ["logit"]}, {"weights": {"a": 1}}):
+        body = {name: value for name, value in (manifest | changed).items() if name != "seal"}
+        body["seal"] = manifests.seal(body)
+        odd.append(save({"weights": prior().weights}, {"manifest": json.dumps(body)}))
+    for name in manifest:
+        body = {other: value for other, value in manifest.items() if other not in (name, "seal")}
+        body["seal"] = manifests.seal(body)
+        if name not in ("data", "mixture", "code", "seal"):
+            odd.append(save({"weights": prior().weights}, {"manifest": json.dumps(body)}))
+    return odd
+
+
+def test_models_that_cannot_be_read_stop_nobody(database: Database, database_url: str) -> None:
+    catalogue = CatalogueRepository(database_url)
+    catalogue.put(places(20))
+    serving = Serving(database, device="cpu", refresh_s=0.05)
+    serving.start()
+    try:
+        (first,) = serving.current().shares
+        odd = [add_odd_model(database_url, artifact) for artifact in odd_artifacts()]
+        wanted = value(database_url, "SELECT models FROM versions")
+        eventually(lambda: serving.current().versions[1] == wanted)
+        assert serving.current().shares == {first: 1.0}
+        assert {version for version in odd if MODEL_REFUSED.labels(version)._value.get() == 1} == {*odd}
+        # If none is left, the last one goes on, on the newest catalogue.
+        rows(database_url, "UPDATE models SET use_percentage = 0 WHERE version = %s", first)
+        rows(database_url, "UPDATE versions SET models = models + 1")
+        catalogue.put(places(30))
+        eventually(lambda: len(serving.current().table) == 30)
+        assert serving.current().shares == {first: 1.0}
+        assert serving.current().model_for("Ann").version == first
+    finally:
+        serving.stop()
+        MODEL_REFUSED.clear()
+
+
+@pytest.mark.parametrize("wrong", ["NaN", "Infinity", "-Infinity"])
+def test_a_place_that_is_not_of_numbers_is_left_out(database: Database, database_url: str, wrong: str) -> None:
+    CatalogueRepository(database_url).put(places(20))
+    rows(database_url, "UPDATE locations SET food_rating = %s WHERE location_id = 7", wrong)
+    table = catalogue_table(database)
+    assert len(table) == 19
+    assert 7 not in table.location_ids
+    assert np.isfinite(table.values).all()

@@ -103,6 +103,57 @@ def test_only_a_better_model_is_put_to_use(url: str, database: Database) -> None
     assert shares(url) == {contrary: 0, learned: 100, again: 0}
 
 
+def test_a_champion_that_cannot_be_read_is_left_out(url: str, database: Database) -> None:
+    register_contrary(url)
+    (contrary,) = shares(url)
+    rows(url, "UPDATE models SET use_percentage = 40")
+    rows(url, "INSERT INTO models (kind, digest, artifact, use_percentage) VALUES ('logit', 'x', 'broken', 60)")
+    training_id = begun(url)
+    training(database).run(training_id)
+    metrics = standing(url, training_id).metrics
+    assert metrics is not None
+    assert metrics["compared_with"] == contrary
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "revisions = NULL, location_ids = NULL",
+        "revisions = revisions[2:]",
+        "revisions = array_append(revisions[2:], NULL)",
+        "revisions = array_append(revisions[2:], 999999999)",
+        "choice = 999999",
+    ],
+)
+def test_an_odd_list_is_left_out(url: str, database: Database, odd: str) -> None:
+    before = value(url, "SELECT count(*) FROM inferences WHERE choice IS NOT NULL")
+    rows(url, "CREATE TABLE kept AS SELECT * FROM inferences WHERE choice >= 0 ORDER BY id LIMIT 1")
+    rows(url, f"UPDATE inferences SET {odd} WHERE id = (SELECT id FROM kept)")
+    try:
+        training_id = begun(url)
+        training(database).run(training_id)
+        assert standing(url, training_id).status is Status.SUCCESS
+        assert value(url, "SELECT lists FROM datasets") == before - 1
+        assert value(url, "SELECT (SELECT id FROM kept) = ANY(task_ids) FROM datasets") is False
+    finally:
+        rows(
+            url,
+            "UPDATE inferences AS i SET revisions = k.revisions, location_ids = k.location_ids, choice = k.choice"
+            " FROM kept AS k WHERE i.id = k.id",
+        )
+        rows(url, "DROP TABLE kept")
+
+
+def test_an_odd_dataset_of_an_earlier_attempt_is_recorded_anew(url: str, database: Database) -> None:
+    training_id = begun(url)
+    learning = LearningRepository(database)
+    learning.record(training_id, replace(dataset_of(learning.lists(10_000), 0), choices=[]))
+    training(database).run(training_id)
+    assert standing(url, training_id).status is Status.SUCCESS
+    newest = "SELECT cardinality(choices) FROM datasets ORDER BY id DESC LIMIT 1"
+    assert value(url, newest) == LISTS
+
+
 def test_the_same_lists_and_seed_give_the_same_model(url: str, database: Database) -> None:
     for _ in range(2):
         training(database).run(begun(url, seed=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from placerank.cache import answers
 from placerank.cache.answers import Answer
 from placerank.db.inferences import Standing
 from placerank.domain import Status
+from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from placerank.cache.ports import ApiCache
     from placerank.db.inferences import InferenceRepository, StoredPlace
+
+log = logging.getLogger(__name__)
 
 #: For this long after its start, a task of this process counts as pending without a lookup, unless its end was
 #: announced.
@@ -74,9 +78,24 @@ class Tracker:
             ahead = max(0, started[1] - self._oldest - 1) if self._oldest is not None else 0
             return Standing(Status.PENDING, None, None, ahead)
         record = self._cache.near(task_id) or await self._cached.submit(task_id)
-        if record is not None:
-            return Answer.decode(record)
+        if record is not None and (answer := await self._decoded(task_id, record)) is not None:
+            return answer
         return await self._stored.submit(task_id)
+
+    async def _decoded(self, task_id: UUID, record: bytes) -> Answer | None:
+        """The answer in a record; none for an odd one, which the database's answer then replaces in the cache."""
+        try:
+            answer = Answer.decode(record)
+        except ValueError as error:
+            problem = str(error)
+        else:
+            if answer.belongs_to(task_id):
+                return answer
+            problem = "it is another task's answer"
+        RECORDS_REFUSED.labels("answer").inc()
+        log.error("cache: the record of task %s is read from the database instead: %s", task_id, problem)
+        await self._cache.forget([task_id])
+        return None
 
     async def poll(self, task_id: UUID) -> Answer | Standing | None:
         """As ``look``, for clients that poll: an unfinished task gets a moment to finish."""

@@ -14,8 +14,12 @@ from placerank.domain import PLACE_FIELDS, PLACE_FLAGS, Problem, Status, TaskTyp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from uuid import UUID
 
 _SEPARATOR = b",\n"
+#: How the body of every status reply begins; the task's id, of 36 characters, follows.
+_BEGIN = b'{"task_id":"'
+_ID_END = len(_BEGIN) + 36
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -35,9 +39,27 @@ class Answer:
 
     @classmethod
     def decode(cls, record: bytes) -> Answer:
-        """The answer that ``encode`` wrote."""
+        """The answer that ``encode`` wrote; raises ValueError for a record that is cut, or that something else wrote.
+
+        The form is checked and not each place: this runs for most requests, and the bytes are sent unread.
+        """
         status, version, status_json, places = record.split(b"\n", 3)
-        return cls(Status(status.decode()), status_json, version.decode(), places)
+        found = cls(Status(status.decode()), status_json, version.decode("ascii"), places)
+        if not (found.status.finished and found.model_version.isprintable() and found._is_whole()):
+            raise ValueError("a record of the cache is not an answer")
+        return found
+
+    def _is_whole(self) -> bool:
+        middle = b'","status":"%s","type":"' % self.status.encode()
+        status_is = self.status_json.startswith(_BEGIN) and self.status_json.startswith(middle, _ID_END)
+        places_are = self.places_json == b"[]" or self.places_json.startswith(b'[{"score":')
+        return (
+            status_is and places_are and self.status_json.endswith(b"}") and self.places_json.endswith((b"}]", b"[]"))
+        )
+
+    def belongs_to(self, task_id: UUID) -> bool:
+        """Whether it is this task's answer, and not one that was stored under its key by mistake."""
+        return self.status_json[len(_BEGIN) : _ID_END] == str(task_id).encode()
 
     @property
     def problem_code(self) -> str:

@@ -117,6 +117,7 @@ class RedisApiCache:
         self._rest = _Rest()
         self._near = _Near()
         self._listening = False
+        self._foreign = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -210,8 +211,13 @@ class RedisApiCache:
         try:
             records = announcement.decode(data)
         except ValueError as error:
-            log.warning("cache: ignored a malformed or foreign message on %s: %s", CHANNEL, error)
+            metrics.RECORDS_REFUSED.labels("announcement").inc()
+            # Whoever sends them may send many; one line for all that come without a good one in between.
+            if not self._foreign:
+                log.error("cache: ignored a malformed or foreign message on %s: %s", CHANNEL, error)  # noqa: TRY400
+            self._foreign = True
             return
+        self._foreign = False
         self._near.keep({task_id: record for task_id, record in records.items() if record})
         listener(list(records))
 

@@ -10,7 +10,7 @@ import click
 import psycopg
 
 from placerank.cli.data import DATA_DIR, opened_database
-from placerank.errors import DatabaseUnavailable, NotMigrated
+from placerank.errors import DatabaseUnavailable, NotMigrated, PlacerankError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from placerank.db.registry import Registry
 
 _FIELDS = ("version", "kind", "use_percentage", "digest", "training_id", "dataset_id", "created_at")
+#: Above it a number of a metric is not one.
+_GREATEST = 1e15
 _METRICS = ("log_loss", "auc", "auc_within_lists", "hit_at_1")
 
 
@@ -42,12 +44,14 @@ def list_(*, as_json: bool, data_dir: Path | None) -> None:
 def show(version: str, *, as_json: bool, data_dir: Path | None) -> None:
     """One version: its card, and the gate's decision with its figures."""
     row = _with_registry(data_dir, lambda registry: registry.version(version))
-    row.pop("artifact")
+    problem = _unreadable(bytes(row.pop("artifact")), row["digest"])
     if as_json:
         click.echo(_json(row))
         return
     for name in _FIELDS:
         click.echo(f"{name:<16}{row[name]}")
+    if problem:
+        click.echo(f"not served      {problem}")
     click.echo(f"decision        {_json(row['decision'])}\n\n{row['card'] or ''}")
 
 
@@ -90,12 +94,17 @@ def import_(folder: Path, per_cent: int | None, data_dir: Path | None) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @DATA_DIR
 def export(version: str, folder: Path, data_dir: Path | None) -> None:
-    """Write a version's artifact and card to a folder."""
+    """Write a version's artifact, byte for byte as it is stored, and its card to a folder."""
     from placerank.files.models import write_model
+    from placerank.ranking.errors import ModelError
     from placerank.ranking.model import Model
 
     row = _with_registry(data_dir, lambda registry: registry.version(version))
-    write_model(folder, Model.from_artifact(bytes(row["artifact"])), {}, version)
+    try:
+        model = Model.from_registry(bytes(row["artifact"]), row["digest"])
+    except ModelError as error:
+        raise PlacerankError(f"{version} cannot be exported: {error}") from None
+    write_model(folder, model, {}, version)
     click.echo(f"{version} is in {folder}.")
 
 
@@ -114,10 +123,40 @@ def _with_registry(data_dir: Path | None, ask: Callable[[Registry], Any]) -> Any
 
 
 def _line(row: dict[str, Any]) -> str:
-    metrics = "  ".join(f"{name} {row['metrics'][name]:.4f}" for name in _METRICS if name in row["metrics"])
-    decision = row["decision"]
-    gate = "" if decision is None else "  passed" if decision["passed"] else "  refused"
-    return f"{row['version']:<6}{row['use_percentage']:>4} %  {row['kind']:<6}  {metrics}{gate}"
+    return f"{row['version']:<6}{row['use_percentage']:>4} %  {row['kind']:<6}  {_metrics(row)}{_gate(row)}"
+
+
+def _metrics(row: dict[str, Any]) -> str:
+    found = row["metrics"]
+    if not isinstance(found, dict):
+        return "its metrics cannot be read"
+    known = {name: found[name] for name in _METRICS if name in found}
+    return "  ".join(f"{name} {_number(value)}" for name, value in known.items())
+
+
+def _number(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _GREATEST
+    return f"{value:.4f}" if is_number else "cannot be read"
+
+
+def _gate(row: dict[str, Any]) -> str:
+    if row["decision"] is None:
+        return ""
+    passed = row["decision"].get("passed") if isinstance(row["decision"], dict) else None
+    if not isinstance(passed, bool):
+        return "  its decision cannot be read"
+    return "  passed" if passed else "  refused"
+
+
+def _unreadable(artifact: bytes, digest: str) -> str | None:
+    from placerank.ranking.errors import ModelError
+    from placerank.ranking.model import Model
+
+    try:
+        Model.from_registry(artifact, digest)
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def _json(value: Any) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from placerank.db import records
 from placerank.db.jobs import traveller_of
 from placerank.db.pool import follow, run
 from placerank.db.shares import WHOLE, present_shares, shares_after, write_shares
 from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, Problem, Status, Traveller
+from placerank.errors import PlacerankError
+from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
     from placerank.db.pool import Database
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,15 @@ class Dataset:
     choices: Sequence[int]
     environment: Mapping[str, str]
     id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version with its artifact, as the registry has it; neither is checked yet."""
+
+    version: str
+    digest: str
+    artifact: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +124,10 @@ class LearningRepository:
         """End the training without a version."""
         self._database.fetch("finish_training", _ending(training_id, Status.FAILURE, problem=problem))
 
-    def champion(self) -> tuple[str, bytes] | None:
-        """The version with the greatest share, and its artifact."""
-        rows = self._database.fetch("models_in_use")
-        best = max(rows, key=lambda row: row["use_percentage"], default=None)
-        return None if best is None else (best["version"], bytes(best["artifact"]))
+    def in_use(self) -> list[StoredVersion]:
+        """The versions in use, the one with the greatest share first."""
+        rows = sorted(self._database.fetch("models_in_use"), key=lambda row: -row["use_percentage"])
+        return [StoredVersion(row["version"], row["digest"], bytes(row["artifact"])) for row in rows]
 
     def lists(self, most: int) -> list[AnsweredList]:
         """The newest ``most`` answered lists, oldest first, with the places as they were when they were shown."""
@@ -123,29 +137,39 @@ class LearningRepository:
         """The lists of a dataset as they were when it was recorded; fewer where travellers were erased since."""
         chosen = dict(zip(dataset.task_ids, dataset.choices, strict=True))
         found = self._lists("read_lists_again", {"task_ids": list(dataset.task_ids)})
-        return [replace(one, chosen=chosen[one.task_id]) for one in found]
+        known = [one for one in found if chosen[one.task_id] < len(one.places)]
+        return [replace(one, chosen=chosen[one.task_id]) for one in known]
 
     def _lists(self, name: str, params: Mapping[str, Any]) -> list[AnsweredList]:
         with self._database.transaction() as connection:
             rows = run(connection, name, params)
-            revisions = sorted({revision for row in rows for revision in row["revisions"]})
+            revisions = sorted({one for row in rows for one in row["revisions"] or () if one is not None})
             places = {
                 row["revision"]: tuple(float(row[name]) for name in PLACE_FIELDS)
                 for row in run(connection, "read_revisions", {"revisions": revisions})
             }
-        return [_answered(row, places) for row in rows]
+        return [_answered(row, places) for row in _usable(rows, places)]
 
     def dataset(self, training_id: UUID) -> Dataset | None:
-        """The dataset that an earlier attempt at this training recorded."""
+        """The dataset that an earlier attempt at this training recorded; none if it cannot be used."""
         rows = self._database.fetch("read_dataset", {"training_id": training_id})
-        return _dataset(rows[0]) if rows else None
+        try:
+            return _dataset(rows[0]) if rows else None
+        except PlacerankError as error:
+            RECORDS_REFUSED.labels("dataset").inc()
+            log.error("training %s: it is recorded anew: %s", training_id, error)  # noqa: TRY400 - the error says why
+            return None
 
-    def dataset_of(self, version: str) -> tuple[str, Dataset | None] | None:
-        """The digest of a version and the dataset that it was trained on; none where there is no such version."""
+    def dataset_of(self, version: str) -> tuple[StoredVersion, Dataset | None] | None:
+        """A version and the dataset that it was trained on; none where there is no such version.
+
+        Raises ``PlacerankError`` if the dataset cannot be used.
+        """
         rows = self._database.fetch("read_dataset_of_version", {"version": version})
         if not rows:
             return None
-        return rows[0]["model_digest"], _dataset(rows[0]) if rows[0]["choices"] is not None else None
+        stored = StoredVersion(version, rows[0]["model_digest"], bytes(rows[0]["artifact"]))
+        return stored, _dataset(rows[0]) if rows[0]["choices"] is not None else None
 
     def record(self, training_id: UUID, dataset: Dataset) -> int:
         """Record a training's lists; returns the dataset's id."""
@@ -227,7 +251,19 @@ def _greatest_first(shares: Mapping[int, int]) -> dict[int, int]:
 
 
 def _dataset(row: Mapping[str, Any]) -> Dataset:
-    return Dataset(row["seed"], row["digest"], row["task_ids"], row["choices"], row["environment"], row["id"])
+    if problem := records.dataset_problem(row):
+        raise PlacerankError(f"Dataset {row['id']} cannot be used: {problem}.")
+    environment = records.texts(row["environment"])
+    return Dataset(row["seed"], row["digest"], row["task_ids"], row["choices"], environment, row["id"])
+
+
+def _usable(rows: Sequence[Mapping[str, Any]], places: Mapping[int, tuple[float, ...]]) -> Sequence[Mapping[str, Any]]:
+    """The rows that are whole; the others are counted, and the first of them is named."""
+    problems = {row["id"]: records.list_problem(row, places) for row in rows}
+    if odd := [task_id for task_id, problem in problems.items() if problem]:
+        RECORDS_REFUSED.labels("list").inc(len(odd))
+        log.error("training: %d answered lists are left out; in the first, %s, %s", len(odd), odd[0], problems[odd[0]])
+    return [row for row in rows if problems[row["id"]] is None]
 
 
 def _answered(row: Mapping[str, Any], places: Mapping[int, tuple[float, ...]]) -> AnsweredList:

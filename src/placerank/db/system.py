@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from placerank.db.pool import AsyncDatabase
 
 #: Counts stop here, which bounds the cost of the statement. What an operator has to do is the same above it.
 _LIMIT: Final = 100_000
+#: No metric of a model is as great. The bound also refuses whole numbers that no float can hold.
+_GREATEST: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,12 @@ class SystemRepository:
         return Rates(seconds, **(await self._database.fetch("recent_rates", {"since": since}))[0])
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are plain numbers, without times (``trained_at``)."""
+def _numbers(metrics: object) -> dict[str, float]:
+    """The metrics that are plain numbers, without times (``trained_at``); anything else that is stored is left out."""
+    if not isinstance(metrics, Mapping):
+        return {}
     return {
         name: float(value)
         for name, value in metrics.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and not name.endswith("_at")
+        if type(value) in (int, float) and abs(value) <= _GREATEST and not name.endswith("_at")
     }

@@ -8,6 +8,7 @@ from placerank.errors import PlacerankError
 from placerank.files.writing import replacing
 from placerank.ranking.errors import ModelError
 from placerank.ranking.judging.card import model_card
+from placerank.ranking.manifest import MOST_BYTES
 from placerank.ranking.model import Model
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def read_model(place: Path) -> Model:
     """Read the model from its folder or its artifact file; raises ``PlacerankError`` where it cannot be used."""
     path = place / ARTIFACT if place.is_dir() else place
     try:
-        return Model.from_artifact(path.read_bytes())
+        with path.open("rb") as file:
+            # One byte more than a model has, so that a file that is too long is noticed.
+            return Model.from_artifact(file.read(MOST_BYTES + 1))
     except OSError as error:
         raise PlacerankError(f"{path} cannot be read: {error.strerror or error}") from None
     except ModelError as error:

@@ -1,4 +1,4 @@
 """An overview of the whole system: queues, reachable services, problems.
 
-Imports queue, db, cache, telemetry, domain, errors.
+Imports queue, db, cache, ranking, telemetry, domain, errors.
 """

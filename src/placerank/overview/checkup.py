@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg.rows import dict_row
 
 from placerank.cache import redis
 from placerank.db.migrate import lacking
 from placerank.db.migrations import HEAD
+from placerank.db.statements import statement
 from placerank.queue import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from placerank.overview.overseer import Overview
+
+_CONNECT_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,30 @@ def _definitions(management_url: str, broker_url: str) -> Iterator[Finding]:
         return
     remedy = "Import what placerank broker-definitions writes."
     yield Finding(subject, " ".join(missing) or None, remedy)
+
+
+def stored_models(database_url: str) -> Iterator[Finding]:
+    """Checks that every model in use can be read, as a worker reads it."""
+    subject = "Every model in use can be read"
+    try:
+        from placerank.ranking.errors import ModelError
+        from placerank.ranking.model import Model
+    except ModuleNotFoundError as error:
+        yield Finding(f"{subject} (not checked: {error.name} is not installed here; a worker's image has it)")
+        return
+    bad: list[str] = []
+    try:
+        with psycopg.connect(database_url, connect_timeout=_CONNECT_S, row_factory=dict_row) as connection:
+            for row in connection.execute(statement("models_in_use")):
+                try:
+                    Model.from_registry(bytes(row["artifact"]), row["digest"])
+                except ModelError as error:
+                    bad.append(f"{row['version']} is not served: {error}")
+    except psycopg.Error as error:
+        yield Finding(f"{subject} (not checked: {' '.join(str(error).split())})")
+        return
+    remedy = "Give its share to another version: placerank models share VERSION 100."
+    yield Finding(subject, " ".join(bad) or None, remedy)
 
 
 def system(seen: Overview) -> Iterator[Finding]:

@@ -80,8 +80,9 @@ def _reason(headers: Mapping[str, Any]) -> str:
     """The worker's reason for the dead letter, else the broker's."""
     if reason := headers.get("x-placerank-reason"):
         return str(reason)
-    deaths = headers.get("x-death") or []
-    return str(deaths[0].get("reason", "unknown")) if deaths else "unknown"
+    deaths = headers.get("x-death")
+    first = deaths[0] if isinstance(deaths, list) and deaths else None
+    return str(first.get("reason", "unknown")) if isinstance(first, dict) else "unknown"
 
 
 def _uuid(text: str) -> UUID | None:

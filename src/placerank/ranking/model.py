@@ -8,14 +8,15 @@ training uses is folded into them.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from placerank.ranking import artifact
+from placerank.ranking.artifact import Kind
 from placerank.ranking.choice import PLAIN, Mixture, probabilities
 from placerank.ranking.errors import ModelError
 from placerank.ranking.features import (
@@ -35,6 +36,7 @@ from placerank.ranking.features import (
     traveller_features,
 )
 from placerank.ranking.features import budgets as budgets_of
+from placerank.ranking.manifest import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from placerank.domain import Traveller
 
 __all__ = ["GREATEST_WEIGHT", "Kind", "Mixture", "Model", "Tastes", "probabilities"]
-
-Kind = Literal["prior", "logit", "lapse", "rich"]
 
 #: A product of two features is below 1000, so utilities with weights up to this bound are far below float32's maximum.
 GREATEST_WEIGHT: Final = 1e6
@@ -156,16 +156,44 @@ class Model:
         return sums, tastes.outside
 
     def to_artifact(self) -> bytes:
-        """The model as one safetensors blob with a sealed JSON manifest; equal models give equal bytes."""
+        """The bytes that the model was read from, or else one safetensors blob with a sealed JSON manifest.
+
+        Equal models that were not read give equal bytes.
+        """
         return self._artifact
 
     @classmethod
     def from_artifact(cls, data: bytes) -> Model:
         """The model in a blob of :meth:`to_artifact`. Raises ModelError when it is damaged or of another version."""
         contents = artifact.unpack(data)
-        return cls(
+        model = cls(
             contents.kind, contents.weights, contents.metrics, contents.normaliser, contents.mixture, contents.data
         )
+        # Packed again, by a newer version, it would be other bytes with another digest.
+        vars(model)["_artifact"] = bytes(data)
+        return model
+
+    @classmethod
+    def from_registry(cls, data: bytes, digest: str) -> Model:
+        """The model in an artifact that the registry lists under ``digest``; raises ModelError where they differ too.
+
+        So a version is never served, compared or exported under the digest of another.
+        """
+        model = cls.from_artifact(data)
+        if model.digest != digest:
+            raise ModelError(f"The model's digest is {model.digest}; the registry says {shown(digest)}.")
+        return model
+
+    def determined(self) -> dict[str, Any]:
+        """Everything that training determines, in plain values: all of the artifact except which version wrote it."""
+        return {
+            "kind": self.kind,
+            "weights": dict(zip(WEIGHT_NAMES, self.weights.tolist(), strict=True)),
+            "metrics": dict(self.metrics),
+            "normaliser": dict(self.normaliser),
+            "mixture": asdict(self.mixture),
+            "data": dict(self.data),
+        }
 
     @property
     def digest(self) -> str:

@@ -9,13 +9,14 @@ I/O; the standard library only.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import log, sqrt
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 #: A canary is judged many times, so the threshold is high: chance exceeds it once in about a thousand judgements.
 _Z: Final = 3.1
@@ -23,6 +24,9 @@ _Z: Final = 3.1
 _SHIFTED: Final = 0.5
 _BINS: Final = 10
 _LEAST_FOR_SHIFT: Final = 100
+_ROUNDING: Final = 1e-6
+#: Scores and shares are at most 1; the bound refuses what is no number, and whole numbers that no float can hold.
+_GREATEST: Final = 1e15
 
 
 class Action(StrEnum):
@@ -78,9 +82,19 @@ class Expected:
         return {"ends": list(self.ends), "shares": list(self.shares)}
 
     @classmethod
-    def from_dict(cls, body: Mapping[str, Any] | None) -> Expected:
-        """What ``as_dict`` wrote."""
-        return cls(tuple(body["ends"]), tuple(body["shares"])) if body else cls()
+    def from_dict(cls, body: object) -> Expected:
+        """What ``as_dict`` wrote; nothing is expected without a body. Raises ValueError for anything else."""
+        if body is None or body == {}:
+            return cls()
+        if not isinstance(body, Mapping):
+            raise ValueError("expected scores are not a JSON object")  # noqa: TRY004 - odd data, not a wrong call
+        ends, shares = _finite(body.get("ends")), _finite(body.get("shares"))
+        if not ends and not shares:
+            return cls()
+        whole = min(shares) >= 0.0 and abs(sum(shares) - 1.0) < _ROUNDING if shares else False
+        if ends != sorted(set(ends)) or len(shares) != len(ends) + 1 or not whole:
+            raise ValueError("expected scores are not bins with their shares")
+        return cls(tuple(ends), tuple(shares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +167,12 @@ def _shares(ends: Sequence[float], tops: Sequence[float]) -> list[float]:
     for top in tops:
         counts[bisect_right(ends, top)] += 1
     return [count / len(tops) for count in counts]
+
+
+def _finite(values: object) -> list[float]:
+    if not isinstance(values, list) or not all(type(one) in (int, float) and abs(one) < _GREATEST for one in values):
+        raise ValueError("expected scores hold something else than lists of numbers")
+    return values
 
 
 def _figures(traffic: Traffic, shift: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from placerank.db.shares import WHOLE, present_shares, set_share, write_shares
 from placerank.domain import first_task_id
 from placerank.rollout.canary import Expected, Traffic, Verdict
+from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from placerank.db.pool import AsyncDatabase, AsyncTransaction
+
+log = logging.getLogger(__name__)
 
 #: Only so many of the newest starts are read: enough for any judgement, and it bounds the cost of the query.
 _MOST_STARTS = 20_000
@@ -41,6 +45,7 @@ class CanaryRepository:
 
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
+        self._refused: int | None = None
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[CanaryDesk | None]:
@@ -52,7 +57,22 @@ class CanaryRepository:
             # Locks before anything is read: a training or a person may be about to change the shares.
             await transaction.fetch("lock_models")
             rows = await transaction.fetch("running_canary")
-            yield CanaryDesk(transaction, await _canary(transaction, rows[0])) if rows else None
+            if not rows:
+                yield None
+                return
+            yield CanaryDesk(transaction, await _canary(transaction, rows[0], self._expectations(rows[0])))
+
+    def _expectations(self, row: dict[str, Any]) -> tuple[Expected, Expected]:
+        """The expected scores that are stored with a canary; if they are odd, it is judged without its scores."""
+        try:
+            return _expected(row["expected"])
+        except ValueError as error:
+            # A canary is judged every few seconds; one line is enough.
+            if row["id"] != self._refused:
+                RECORDS_REFUSED.labels("canary").inc()
+                log.error("canary: %s is judged without its scores: %s", row["version"], error)  # noqa: TRY400
+            self._refused = row["id"]
+            return Expected(), Expected()
 
 
 class CanaryDesk:
@@ -89,7 +109,16 @@ class CanaryDesk:
         await self._transaction.fetch("end_canary", params)
 
 
-async def _canary(transaction: AsyncTransaction, row: dict[str, Any]) -> RunningCanary:
+def _expected(stored: object) -> tuple[Expected, Expected]:
+    """The canary's expected scores and the champion's; raises ValueError."""
+    if not isinstance(stored, dict):
+        raise ValueError("expected scores are not a JSON object")  # noqa: TRY004 - odd data, not a wrong call
+    return Expected.from_dict(stored.get("canary")), Expected.from_dict(stored.get("champion"))
+
+
+async def _canary(
+    transaction: AsyncTransaction, row: dict[str, Any], expected: tuple[Expected, Expected]
+) -> RunningCanary:
     versions = [row["version"], row["champion_version"]]
     params = {"since": first_task_id(row["stepped_at"]), "most": _MOST_STARTS, "versions": versions}
     traffic = {one["version"]: _traffic(one) for one in await transaction.fetch("canary_traffic", params)}
@@ -102,10 +131,7 @@ async def _canary(transaction: AsyncTransaction, row: dict[str, Any]) -> Running
         share=row["share"],
         present=row["use_percentage"],
         seconds=row["seconds"],
-        expected=(
-            Expected.from_dict(row["expected"].get("canary")),
-            Expected.from_dict(row["expected"].get("champion")),
-        ),
+        expected=expected,
         traffic=(traffic.get(versions[0], Traffic()), traffic.get(versions[1], Traffic())),
     )
 

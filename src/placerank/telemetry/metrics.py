@@ -74,6 +74,9 @@ HEARTBEAT = Gauge("placerank_worker_heartbeat_timestamp_seconds", "Last heartbea
 MODEL_SHARE = Gauge(
     "placerank_model_share_ratio", "Share of the travellers that a version serves here.", ["model_version"]
 )
+MODEL_REFUSED = Gauge(
+    "placerank_refused_model_records", "1 for a version in use that cannot be read here.", ["model_version"]
+)
 CATALOGUE_VERSION = Gauge("placerank_catalogue_version", "Version of the catalogue served here.")
 CATALOGUE_PLACES = Gauge("placerank_catalogue_places", "Places in the catalogue served here.")
 MODELS_VERSION = Gauge("placerank_models_version", "Version of the set of models served here.")
@@ -85,6 +88,9 @@ TRAINING_DURATION = Histogram("placerank_training_duration_seconds", "Durations 
 CANARIES = Counter("placerank_canaries_total", "Canary versions that were promoted or rolled back.", ["result"])
 
 # PostgreSQL and Redis, as each process sees them.
+RECORDS_REFUSED = Counter(
+    "placerank_records_refused_total", "Stored records and messages that were odd, so they were left out.", ["kind"]
+)
 STATEMENT_DURATION = Histogram(
     "placerank_database_statement_duration_seconds", "Durations of statements, by name.", ["statement"], buckets=_WORK_S
 )
@@ -120,6 +126,11 @@ CACHE_RECORDS = Gauge("placerank_cache_records", "Keys in Redis.")
 CACHE_EVICTED = Gauge("placerank_cache_evicted_records", "Keys that Redis has evicted for lack of memory.")
 SAMPLED = Gauge("placerank_sampled_timestamp_seconds", "When a part of the system was last sampled.", ["part"])
 
+#: What can be refused. Their series start at 0, so that the first refusal is seen as an increase.
+REFUSABLE: Final = ("model", "place", "list", "dataset", "canary", "answer", "announcement", "message")
+
+for _kind in REFUSABLE:
+    RECORDS_REFUSED.labels(_kind)
 for _code in PROBLEMS:
     FAILED.labels(_code)
 for _result in ("promoted", "rolled_back"):

@@ -15,6 +15,7 @@ from placerank.cache import answers
 from placerank.cache.answers import Answer
 from placerank.db.inferences import Standing, StoredPlace
 from placerank.domain import PLACE_FIELDS, Problem, Status
+from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +50,10 @@ class Cache:
     async def put(self, records: Mapping[UUID, bytes], *, wake: bool) -> None:
         self.records.update(records)
 
-    async def forget(self, task_ids: Sequence[UUID]) -> None: ...
+    async def forget(self, task_ids: Sequence[UUID]) -> None:
+        for task_id in task_ids:
+            self.records.pop(task_id, None)
+            self.at_hand.pop(task_id, None)
 
     async def alive(self) -> bool:
         return True
@@ -128,6 +132,21 @@ async def test_an_answer_at_hand_asks_nobody(tracker: Tracker, cache: Cache, inf
     tracker.finished([task_id])
     assert await tracker.look(task_id) == answer(task_id)
     assert cache.asked == inferences.asked == 0
+
+
+@pytest.mark.parametrize("near", [True, False])
+@pytest.mark.parametrize("record", [b"odd", b"SUCCESS\nv3\n{}\n[]", answer(UUID(int=1)).encode()])
+async def test_an_odd_record_is_replaced_by_what_the_database_says(
+    tracker: Tracker, cache: Cache, inferences: Inferences, record: bytes, near: bool
+) -> None:
+    task_id = uuid4()
+    (cache.at_hand if near else cache.records)[task_id] = record
+    inferences.standings[task_id] = Standing(Status.SUCCESS, "v3", None, 0)
+    refused = RECORDS_REFUSED.labels("answer")._value.get()
+    for _ in range(3):
+        assert await tracker.look(task_id) == answer(task_id)
+    assert inferences.asked == 1
+    assert RECORDS_REFUSED.labels("answer")._value.get() == refused + 1
 
 
 async def test_an_unknown_id_is_nothing(tracker: Tracker) -> None:

@@ -77,3 +77,43 @@ def test_the_status_reply_of_a_failure_says_why() -> None:
     assert body["error"] == {"code": "no_places", "detail": "None left."}
     assert failed.problem_code == "no_places"
     assert answers.ended(TASK, Status.REVOKED, None).problem_code == "revoked"
+
+
+RECORD = answers.succeeded(TASK, "v12", places(3)).encode()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_answer_or_a_value_error(record: bytes) -> None:
+    with pytest.raises(ValueError):
+        Answer.decode(record)
+
+
+@given(st.integers(0, len(RECORD) - 1))
+def test_a_record_that_is_cut_is_refused(length: int) -> None:
+    with pytest.raises(ValueError):
+        Answer.decode(RECORD[:length])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"SUCCESS\n", b"DONE\n"),
+        (b"SUCCESS\n", b"PENDING\n"),
+        (b"SUCCESS\n", b"FAILURE\n"),
+        (b"v12\n", b"v1\r12\n"),
+        (b"v12\n", "v1é\n".encode()),
+        (b"v12\n", b"v1\xff\n"),
+        (b'{"task_id"', b'["task_id"'),
+        (b'[{"score":', b'{"score":'),
+    ],
+)
+def test_a_record_of_another_form_is_refused(old: bytes, new: bytes) -> None:
+    assert old in RECORD
+    with pytest.raises(ValueError):
+        Answer.decode(RECORD.replace(old, new, 1))
+
+
+def test_an_answer_belongs_to_one_task() -> None:
+    answer = Answer.decode(RECORD)
+    assert answer.belongs_to(UUID(int=7))
+    assert not answer.belongs_to(UUID(int=8))

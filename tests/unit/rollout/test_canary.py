@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from math import isfinite
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from placerank.rollout.canary import Action, Expected, Rules, Traffic, judge, stability_index
 
 RULES = Rules(shares=(5, 25, 50, 100), step_s=60, least_answers=100)
 CHAMPION = Traffic(answers=4000, failures=4, selections=3000, choices=2600)
 GOOD = Traffic(answers=400, failures=0, selections=300, choices=262)
+
+
+def keyed(values: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.dictionaries(st.sampled_from(["ends", "shares", "more"]), values)
 
 
 def tops(mean: float, count: int = 500, seed: int = 1) -> list[float]:
@@ -76,6 +83,16 @@ def test_expectations_are_kept_as_json() -> None:
     expected = Expected.of(tops(0.5))
     assert Expected.from_dict(expected.as_dict()) == expected
     assert Expected.from_dict(None) == Expected()
+    assert Expected.from_dict(Expected().as_dict()) == Expected()
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda o: st.lists(o) | keyed(o)))
+def test_what_is_odd_is_refused_or_can_be_compared(body: object) -> None:
+    try:
+        expected = Expected.from_dict(body)
+    except ValueError:
+        return
+    assert isfinite(stability_index(expected, tops(0.5)))
 
 
 def test_the_same_version_is_hardly_ever_taken_back() -> None:

@@ -38,7 +38,9 @@ def _findings(settings: configuration.Settings) -> Iterable[Finding]:
     from placerank.overview import checkup
     from placerank.runtime import addresses_of
 
-    yield from checkup.connections(*addresses_of(settings))
+    addresses = addresses_of(settings)
+    yield from checkup.connections(*addresses)
+    yield from checkup.stored_models(addresses[0])
     yield from checkup.system(asyncio.run(_look(settings)))
 
 

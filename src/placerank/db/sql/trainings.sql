@@ -133,7 +133,8 @@ ORDER BY id DESC
 LIMIT 1;
 
 -- name: read_dataset_of_version
-SELECT d.id, d.seed, d.digest, d.task_ids, d.choices, d.environment, m.digest AS model_digest
+SELECT d.id, d.seed, d.digest, d.task_ids, d.choices, d.environment, m.digest AS model_digest,
+    m.artifact
 FROM models AS m
 LEFT JOIN datasets AS d ON d.id = m.dataset_id
 WHERE m.version = :version;

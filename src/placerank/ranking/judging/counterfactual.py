@@ -116,13 +116,15 @@ def first_places(model: Model, lists: ShownLists, propensities: NDArray[np.float
     """Decisions about the first place of lists shown in random order; the other policy shows the best of ``model``.
 
     ``propensities`` [L] are the probabilities of each list's first place, given its places. The reward is 1 if the
-    first place was chosen, else 0. Every list must have a place.
+    first place was chosen, else 0. Every list must have a place. Of places with the same utility, each is equally
+    likely to be shown: without it, a list with ties would count once for each of them.
     """
     firsts = lists.offsets[:-1]
     utilities = list_utilities(model, lists)
     greatest = np.maximum.reduceat(utilities, firsts)
-    same = (utilities[firsts] == greatest).astype(np.float64)
-    return Logged(propensities, same, (lists.chosen == 0).astype(np.float64), lists.identities)
+    is_best = utilities == np.repeat(greatest, np.diff(lists.offsets))
+    target = is_best[firsts] / np.add.reduceat(is_best.astype(np.float64), firsts)
+    return Logged(propensities, target, (lists.chosen == 0).astype(np.float64), lists.identities)
 
 
 def _estimate(logged: Logged, values: NDArray[np.float64]) -> Estimate:

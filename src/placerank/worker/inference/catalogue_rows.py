@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from placerank.db.pool import run
 from placerank.db.statements import statement
 from placerank.domain import PLACE_FIELDS, PLACE_FLAGS
 from placerank.ranking.catalogue import PlaceTable
+from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from placerank.db.pool import Database
 
+log = logging.getLogger(__name__)
+
+_MOST_NAMED: Final = 10
 _COLUMNS: Final = (
     ("revision", ">i8"),
     ("location_id", ">i4"),
@@ -44,7 +49,7 @@ def catalogue_table(database: Database) -> PlaceTable:
 
 
 def read_table(version: int, connection: Connection[DictRow]) -> PlaceTable:
-    """The catalogue as this transaction sees it."""
+    """The catalogue as this transaction sees it, without places that have a value which is not a finite number."""
     count = int(run(connection, "count_places")[0]["count"])
     ids, revisions = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
     values = np.empty((count, len(PLACE_FIELDS)))
@@ -54,7 +59,24 @@ def read_table(version: int, connection: Connection[DictRow]) -> PlaceTable:
         ids[part], revisions[part] = rows["location_id"], rows["revision"]
         for column, name in enumerate(PLACE_FIELDS):
             values[part, column] = rows[name]
-    return PlaceTable(version=version, location_ids=ids, revisions=revisions, values=values)
+    return _usable(PlaceTable(version=version, location_ids=ids, revisions=revisions, values=values))
+
+
+def _usable(table: PlaceTable) -> PlaceTable:
+    """The table without such places: a single one would make every model's utilities unusable."""
+    good = np.isfinite(table.values).all(axis=1)
+    if good.all():
+        return table
+    bad = table.location_ids[~good].tolist()
+    RECORDS_REFUSED.labels("place").inc(len(bad))
+    named = ", ".join(str(one) for one in bad[:_MOST_NAMED]) + (", …" if len(bad) > _MOST_NAMED else "")
+    log.error("catalogue: %d places have values that are not finite and are left out: %s", len(bad), named)
+    return PlaceTable(
+        version=table.version,
+        location_ids=table.location_ids[good],
+        revisions=table.revisions[good],
+        values=table.values[good],
+    )
 
 
 def _parts(connection: Connection[DictRow]) -> Iterator[NDArray[np.void]]:

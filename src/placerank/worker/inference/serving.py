@@ -9,23 +9,23 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from placerank.cache import answers
 from placerank.db.pool import run
-from placerank.ranking.errors import ModelError
-from placerank.ranking.model import Model
 from placerank.ranking.scoring.scorer import Scorer
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
 from placerank.worker.deliveries import Stopping
 from placerank.worker.first_model import ensure_first_model
 from placerank.worker.inference.catalogue_rows import read_table
+from placerank.worker.inference.stored_models import StoredModels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placerank.db.pool import Database
     from placerank.ranking.catalogue import PlaceTable
+    from placerank.worker.inference.stored_models import UsableModel
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class Serving:
         self._device = device
         self._refresh_s = refresh_s
         self._snapshot: Snapshot | None = None
+        self._stored = StoredModels()
+        self._problem: str | None = None
         self._waited_for: Versions | None = None
         self._known_current_at = float("-inf")
         self._load_took_s = 0.0
@@ -131,12 +133,19 @@ class Serving:
         while not self._stopping.is_set():
             # Every batch reads the newest versions, so polling is only needed while there are no batches.
             if asked or time.monotonic() - self._known_current_at > self._refresh_s:
-                try:
-                    self._refresh()
-                except Exception as error:  # noqa: BLE001 - after any error the old snapshot is served
-                    log.warning("serving: models and catalogue could not be loaded, retrying: %s", error)
+                self._try_to_refresh()
             asked = self._wanted.wait(self._refresh_s)
             self._wanted.clear()
+
+    def _try_to_refresh(self) -> None:
+        try:
+            self._refresh()
+        except Exception as error:  # noqa: BLE001 - after any error the old snapshot is served
+            if str(error) != self._problem:
+                log.warning("serving: models and catalogue could not be loaded, retrying: %s", error)
+            self._problem = str(error)
+        else:
+            self._problem = None
 
     def _refresh(self) -> None:
         row = self._database.fetch("versions")[0]
@@ -166,28 +175,22 @@ class Serving:
         with self._database.transaction() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             versions = run(connection, "versions")[0]
+            # First, because without a model nothing else is worth reading.
+            usable = self._stored.usable(run(connection, "models_in_use"))
             old = self._snapshot
             if old is not None and old.versions[0] == versions["catalogue"]:
                 table = old.table
             else:
                 table = read_table(versions["catalogue"], connection)
-            rows = run(connection, "models_in_use")
         # Computed here, so that no request has to wait for it.
         table.digest  # noqa: B018
-        models = [(served, row["use_percentage"]) for row in rows if (served := self._served(row, table)) is not None]
-        if not models:
-            raise ModelError("no model in use can be loaded")
+        models = [(self._served(one, table), one.share) for one in usable]
         return Snapshot((versions["catalogue"], versions["models"]), table, models)
 
-    def _served(self, row: dict[str, Any], table: PlaceTable) -> ServedModel | None:
-        """A version ready to serve; None if it cannot be loaded, then the others serve its travellers too."""
-        try:
-            scorer = Scorer(Model.from_artifact(bytes(row["artifact"])), table, device=self._device)
-            scorer.warm_up()
-        except ModelError as error:
-            log.error("serving: model %s is not served: %s", row["version"], error)  # noqa: TRY400 - the error says why
-            return None
-        return ServedModel(row["version"], scorer)
+    def _served(self, one: UsableModel, table: PlaceTable) -> ServedModel:
+        scorer = Scorer(one.model, table, device=self._device)
+        scorer.warm_up()
+        return ServedModel(one.version, scorer)
 
 
 def _summary(snapshot: Snapshot) -> tuple[int, int, int]:

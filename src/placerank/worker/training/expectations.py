@@ -42,14 +42,18 @@ def explored_figures(
 ) -> dict[str, Any] | None:
     """Estimates from explored answers of how often travellers would take the first place of each of the two models.
 
-    Only held-out travellers count. Estimates from too few answers are marked as not conclusive. None if fewer than two
-    travellers have explored answers.
+    Only travellers count that the training has held out, so no model is judged by a choice that it was fitted on.
+    Estimates from too few answers are marked as not conclusive. None if no held-out traveller has an explored answer.
     """
-    explored = [one for one in answered if one.explored and one.places]
-    if len({one.identity for one in explored}) < 2:
+    if len({one.identity for one in answered}) < 2:
         return None
-    _, unseen = split([one.identity for one in explored], seed)
-    lists = shown_lists([explored[one] for one in unseen])
+    # The split of all lists, as training makes it. A split of the explored lists alone has another border if none of
+    # their travellers is held out: it would take the nearest one, whom the model has seen.
+    _, unseen = split([one.identity for one in answered], seed)
+    explored = [answered[one] for one in unseen if answered[one].explored and answered[one].places]
+    if not explored:
+        return None
+    lists = shown_lists(explored)
     return {"champion": _estimates(champion, lists), "challenger": _estimates(challenger, lists)}
 
 

@@ -19,7 +19,7 @@ from placerank.ranking.judging.gate import decide
 from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
-from placerank.telemetry.metrics import TRAINING_DURATION, TRAINING_PROGRESS
+from placerank.telemetry.metrics import RECORDS_REFUSED, TRAINING_DURATION, TRAINING_PROGRESS
 from placerank.worker.deliveries import Stopping, TooManyAttempts
 from placerank.worker.training.datasets import dataset_of, learn_from
 from placerank.worker.training.expectations import expected_scores, explored_figures
@@ -147,17 +147,17 @@ class TrainingRun:
         return replace(found, id=self._learning.record(training_id, found)), answered
 
     def _champion(self) -> tuple[str | None, Model]:
-        found = self._learning.champion()
-        if found is None:
+        """The version with the greatest share that can be read, else the prior."""
+        if not (stored := self._learning.in_use()):
             self._first_model()
-            found = self._learning.champion()
-        if found is None:
-            return None, prior()
-        try:
-            return found[0], Model.from_artifact(found[1])
-        except ModelError as error:
-            log.warning("training: version %s cannot be read, comparing with the prior instead: %s", found[0], error)
-            return None, prior()
+            stored = self._learning.in_use()
+        for one in stored:
+            try:
+                return one.version, Model.from_registry(one.artifact, one.digest)
+            except ModelError as error:
+                RECORDS_REFUSED.labels("model").inc()
+                log.error("training: not compared with %s: %s", one.version, error)  # noqa: TRY400 - it says why
+        return None, prior()
 
     def _promotion(self, champion: Model, trained: Trained) -> Promotion:
         travellers, table = trained.held_out.travellers, self._catalogue()
