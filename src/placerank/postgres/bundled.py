@@ -94,7 +94,8 @@ class BundledPostgres:
     def url_of_running(data_dir: Path) -> str | None:
         """The address of the server that another process runs on this data folder; None if no server answers."""
         data = Folder(data_dir).data
-        if (file := PidFile.read(data)) is None:
+        # A server that starts notes the folder of its socket last.
+        if (file := PidFile.read(data)) is None or not file.socket_dir.is_absolute():
             return None
         try:
             with psycopg.connect(_url(file.socket_dir), connect_timeout=2) as connection:
@@ -178,6 +179,7 @@ class BundledPostgres:
         with self._changing:
             if self._watchdog is None or self._watchdog.alive or not self._process or self._process.poll() is not None:
                 return False
+            self._watchdog.dismiss(ended=True)
             self._watchdog = Watchdog.over(self._process.pid)
             return True
 

@@ -44,15 +44,18 @@ class MicroBatcher(Generic[T, R]):
         *,
         most: int,
         on_start: Callable[[], None] = lambda: None,
+        shared: tuple[type[Exception], ...] = (),
         interrupted: Callable[[], Exception] = lambda: RuntimeError("the batch was interrupted"),
         escalate: Callable[[str], None] | None = None,
         name: str = "batcher",
     ) -> None:
         """``run`` returns results in the order of its items; the thread calls ``on_start`` before the first batch.
 
-        If the thread fails, ``interrupted`` makes the error of the callers whose items it had taken; if it cannot be
-        started again, that of all callers, and ``escalate`` gets the reason.
+        An error in ``shared`` is no item's fault: it fails the whole batch, and nothing is run again. If the thread
+        fails, ``interrupted`` makes the error of the callers whose items it had taken; if it cannot be started again,
+        that of all callers, and ``escalate`` gets the reason.
         """
+        self._shared = shared
         self._interrupted = interrupted
         self._escalate = escalate or escalation.fail
         self._ended = False
@@ -157,8 +160,9 @@ class MicroBatcher(Generic[T, R]):
 
     def _isolate(self, calls: Sequence[_Call[T, R]], error: Exception) -> None:
         """A batch that raises is run once more, item by item, so that one bad item does not fail its neighbours."""
-        if len(calls) == 1:
-            calls[0].future.set_exception(error)
+        if len(calls) == 1 or isinstance(error, self._shared):
+            for call in calls:
+                call.future.set_exception(error)
             return
         log.warning("batch of %d failed, running its items one by one: %s", len(calls), error)
         for call in calls:

@@ -82,6 +82,7 @@ def inference_work(runtime: WorkerRuntime) -> Work:
         most=options.batch_size,
         # The setting applies to the calling thread only. Without it on this thread, OpenMP's idle threads spin.
         on_start=lambda: torch.set_num_threads(options.torch_threads),
+        shared=(Stopping,),
         # Their messages go back to the queue; what ended the batch may have been one of them.
         interrupted=lambda: Stopping("the batch was interrupted"),
     )
