@@ -5,19 +5,20 @@ It differs from the cluster only in the broker and the cache, which are in memor
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from placerank import runtime
 from placerank.api.app import create_app
-from placerank.api.server import check_port, serve
+from placerank.api.server import check_port, end_quietly_when_told, serve
 from placerank.cache.memory import MemoryCache
 from placerank.db.migrate import migrate
+from placerank.errors import PlacerankError
 from placerank.postgres.bundled import BundledPostgres
+from placerank.postgres.keeper import PostgresKeeper
+from placerank.supervision.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -41,15 +42,17 @@ def run(
 ) -> int:
     """Serve until Ctrl-C; ``prepare`` may fill the catalogue first, ``ready`` gets the port. Returns the exit code."""
     check_port(settings.api.host, settings.api.port)
+    end_quietly_when_told()
     # Loading torch takes longer than everything else: it happens while the database starts.
-    loading = threading.Thread(target=_load_torch, name="load torch", daemon=True)
-    loading.start()
+    loading = Background("load torch", _load_torch)
     with ExitStack() as stack:
-        url = stack.enter_context(BundledPostgres(data_dir)).url
-        migrate(url)
-        settings = _embedded(settings, url)
+        server = stack.enter_context(BundledPostgres(data_dir))
+        migrate(server.url)
+        settings = _embedded(settings, server.url)
         prepare(runtime.catalogue(settings))
-        loading.join()
+        loading.wait()
+        # Only now: before, the end of the server fails what it is needed for, and so the start.
+        stack.enter_context(PostgresKeeper(server))
         return _serve(settings, stack, ready)
 
 
@@ -90,15 +93,8 @@ def _relay_along(app: FastAPI, relaying: RelayRuntime) -> None:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with inner(app), relaying.opened():
-            await relaying.relay.forget_published()
-            task = asyncio.create_task(relaying.relay.run(), name="relay")
-            try:
-                yield
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with inner(app), relaying.opened(broker_is_empty=True):
+            yield
 
     app.router.lifespan_context = lifespan
 
@@ -116,4 +112,7 @@ def _embedded(settings: Settings, database_url: str) -> Settings:
 
 
 def _load_torch() -> None:
-    import torch  # noqa: F401
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        raise PlacerankError(f"torch cannot be loaded ({error}): install placerank[embedded] again.") from None

@@ -26,6 +26,7 @@ from placerank.queue.relay import Relay
 from placerank.rollout.canary import Rules
 from placerank.rollout.desk import CanaryRepository
 from placerank.rollout.watch import CanaryWatch
+from placerank.supervision.tasks import SupervisedTask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -121,21 +122,28 @@ class RelayRuntime:
     sampler: Sampler
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Open everything without waiting for it, and run watch and sampler. What the broker lacks is logged."""
+    async def opened(self, *, broker_is_empty: bool = False) -> AsyncIterator[None]:
+        """Run the relay, the canary's watch and the sampler. What the broker lacks is logged.
+
+        Nothing is waited for, unless the broker is known to be empty: then all unfinished work is published again.
+        """
         await self.database.open()
         await self.publisher.open()
         checking = asyncio.ensure_future(asyncio.to_thread(self.check_broker))
-        along = [
-            asyncio.create_task(self.watch.run(), name="canary watch"),
-            asyncio.create_task(self.sampler.run(), name="sampler"),
+        parts = [
+            SupervisedTask("relay", self.relay.run),
+            SupervisedTask("canary watch", self.watch.run),
+            SupervisedTask("sampler", self.sampler.run),
         ]
         try:
+            if broker_is_empty:
+                await self.relay.forget_published()
+            for part in parts:
+                part.start()
             yield
         finally:
-            for task in along:
-                task.cancel()
-            await asyncio.gather(*along, return_exceptions=True)
+            for part in parts:
+                await part.stop()
             await checking
             await self.publisher.close()
             await self.database.close()
@@ -309,6 +317,9 @@ def _check_broker(settings: Settings) -> None:
             log.error("broker: %s", sentence)
     except check.BrokerNotChecked as error:
         log.warning("broker: the definitions were not checked: %s", error)
+    except Exception:
+        # The check runs beside the relay, which does not need it.
+        log.exception("broker: the definitions were not checked")
 
 
 def _keys(listed: SecretStr) -> tuple[str, ...]:

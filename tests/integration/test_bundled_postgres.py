@@ -21,7 +21,9 @@ import psycopg
 import pytest
 
 from placerank.postgres.bundled import BundledPostgres, BundledPostgresError
+from placerank.postgres.keeper import PostgresKeeper
 from placerank.postgres.process import PidFile, disown
+from placerank.telemetry.metrics import PART_FAILURES, POSTGRES_RESTARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,20 @@ from placerank.postgres.bundled import BundledPostgres
 print(BundledPostgres(Path(sys.argv[1])).start(), flush=True)
 sys.stdin.read()
 """
+
+
+KEEPING_OWNER = """
+import sys
+from pathlib import Path
+from placerank.postgres.bundled import BundledPostgres
+from placerank.postgres.keeper import PostgresKeeper
+server = BundledPostgres(Path(sys.argv[1]))
+print(server.start(), flush=True)
+with PostgresKeeper(server):
+    sys.stdin.read()
+"""
+#: Computes, and does not look whether its server still lives.
+ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
 
 
 @pytest.fixture
@@ -77,9 +93,9 @@ def pid_file(data_dir: Path) -> PidFile:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def running(data_dir: Path, code: str = OWNER) -> Iterator[subprocess.Popen[str]]:
     """Another process that starts the server of a data folder and keeps it."""
-    command = [sys.executable, "-c", OWNER, str(data_dir)]
+    command = [sys.executable, "-c", code, str(data_dir)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
         try:
@@ -89,9 +105,9 @@ def running(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def owner_of(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def owner_of(data_dir: Path, code: str = OWNER) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """As ``running``, after the server has started; also gives its address."""
-    with running(data_dir) as process:
+    with running(data_dir, code) as process:
         assert process.stdout
         yield process, process.stdout.readline().strip()
 
@@ -196,6 +212,175 @@ def test_after_the_server_itself_was_killed_it_recovers(data_dir: Path) -> None:
     assert BundledPostgres.url_of_running(data_dir) is None
     assert execute(server.start(), "SELECT n FROM stays") == [(7,)]
     server.stop()
+
+
+class Kept:
+    """A server with its keeper; a sentence in ``given_up`` would have ended the process."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.given_up: list[str] = []
+        self.restarts_before = POSTGRES_RESTARTS._value.get()
+        self.server = BundledPostgres(data_dir)
+        self.url = self.server.start()
+        self.keeper = PostgresKeeper(self.server, self.given_up.append)
+
+    @property
+    def restarts(self) -> int:
+        return int(POSTGRES_RESTARTS._value.get() - self.restarts_before)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(pid_file(self.data_dir).pid, number)
+
+    def is_up(self) -> bool:
+        try:
+            return execute(self.url, "SELECT 1") == [(1,)]
+        except psycopg.OperationalError:
+            return False
+
+    def wait_for_restart(self, number: int) -> None:
+        wait_for(lambda: self.restarts == number, 30)
+        assert self.is_up()
+
+
+@pytest.fixture
+def kept(data_dir: Path) -> Iterator[Kept]:
+    made = Kept(data_dir)
+    with made.keeper:
+        yield made
+
+
+def watchdogs() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [child for child in children if "placerank-watchdog" in child.cmdline()]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name
+)
+def test_whatever_ends_a_kept_server_it_is_started_again_at_the_same_address(
+    kept: Kept, number: signal.Signals
+) -> None:
+    execute(kept.url, "CREATE TABLE stays AS SELECT 7 AS n")
+    with psycopg.connect(kept.url, autocommit=True) as connection:
+        # A connection that stays open would hold up a shutdown by SIGTERM for ever.
+        connection.execute("SELECT 1")
+        kept.kill(number)
+        kept.wait_for_restart(1)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        connection.close()
+    assert kept.server.url == kept.url
+    assert execute(kept.url, "SELECT n FROM stays") == [(7,)]
+    with pytest.raises(BundledPostgresError, match="in use"):
+        BundledPostgres(kept.data_dir).start()
+    assert kept.given_up == []
+
+
+def test_a_backend_that_computes_does_not_hold_up_the_restart(kept: Kept) -> None:
+    with psycopg.connect(kept.url, autocommit=True) as connection:
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        busy = threading.Thread(target=lambda: pytest.raises(psycopg.Error, connection.execute, ENDLESS))
+        busy.start()
+        wait_for(lambda: execute(kept.url, f"SELECT state FROM pg_stat_activity WHERE pid = {pid}") == [("active",)])
+        kept.kill()
+        kept.wait_for_restart(1)
+        busy.join(10)
+        assert not busy.is_alive()
+        wait_for(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+        connection.close()
+
+
+def test_a_child_that_dies_is_postgresqls_own_matter(kept: Kept) -> None:
+    execute(kept.url, "CREATE TABLE stays AS SELECT 7 AS n")
+    before = pid_file(kept.data_dir).pid
+    with psycopg.connect(kept.url, autocommit=True) as connection:
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        os.kill(int(pid), signal.SIGKILL)
+        connection.close()
+    wait_for(lambda: "all server processes terminated; reinitializing" in kept.server.log.read_text())
+    wait_for(kept.is_up)
+    assert execute(kept.url, "SELECT n FROM stays") == [(7,)]
+    assert (pid_file(kept.data_dir).pid, kept.restarts) == (before, 0)
+
+
+def test_three_restarts_within_a_minute_and_no_fourth(kept: Kept) -> None:
+    for number in (1, 2, 3):
+        kept.kill()
+        kept.wait_for_restart(number)
+    kept.kill()
+    wait_for(lambda: kept.given_up)
+    (sentence,) = kept.given_up
+    assert sentence.startswith("bundled PostgreSQL failed 4 times within 60 s, so this process ends: ")
+    assert str(kept.server.log) in sentence
+    assert kept.restarts == 3
+    # One log has it all.
+    assert kept.server.log.read_text().count("starting PostgreSQL") == 4
+    wait_for(lambda: not processes(kept.data_dir))
+
+
+def test_one_that_cannot_start_again_is_given_up(kept: Kept) -> None:
+    failures = PART_FAILURES.labels("bundled PostgreSQL")._value
+    before = failures.get()
+    (kept.data_dir / "postgresql" / "data" / "PG_VERSION").write_text("9.6\n")
+    kept.kill()
+    wait_for(lambda: kept.given_up, 30)
+    assert "initialized by PostgreSQL version 9.6" in kept.given_up[0]
+    assert (failures.get() - before, kept.restarts) == (4, 0)
+
+
+def test_the_new_server_is_guarded_too_and_the_old_watchdog_is_gone(kept: Kept) -> None:
+    (old,) = watchdogs()
+    kept.kill()
+    kept.wait_for_restart(1)
+    (new,) = watchdogs()
+    assert new != old
+    assert new.cmdline()[-1] == str(pid_file(kept.data_dir).pid)
+
+
+def test_a_watchdog_that_dies_is_replaced(kept: Kept) -> None:
+    failures = PART_FAILURES.labels("PostgreSQL watchdog")._value
+    before = failures.get()
+    (old,) = watchdogs()
+    old.kill()
+    wait_for(lambda: failures.get() == before + 1)
+    (new,) = watchdogs()
+    assert new.cmdline()[-1] == str(pid_file(kept.data_dir).pid)
+
+
+def test_the_watchdog_ends_a_server_that_was_started_again(data_dir: Path) -> None:
+    with owner_of(data_dir, KEEPING_OWNER) as (owner, url):
+        before = pid_file(data_dir).pid
+        os.kill(before, signal.SIGKILL)
+        wait_for(
+            lambda: (file := PidFile.read(data_dir / "postgresql" / "data")) and file.pid not in {before, owner.pid}
+        )
+        wait_for(lambda: BundledPostgres.url_of_running(data_dir) == url)
+        owner.kill()
+        wait_for(lambda: not processes(data_dir))
+
+
+def test_a_stop_during_a_restart_leaves_nothing(data_dir: Path) -> None:
+    for pause_s in (0.0, 0.02, 0.1, 0.4):
+        kept = Kept(data_dir)
+        with kept.keeper:
+            kept.kill()
+            time.sleep(pause_s)
+        assert not processes(data_dir)
+        assert not watchdogs()
+        assert kept.given_up == []
+    with BundledPostgres(data_dir) as server:
+        assert execute(server.url, "SELECT 1") == [(1,)]
+
+
+def test_a_temporary_socket_folder_stays_through_a_restart(data_dir: Path) -> None:
+    kept = Kept(data_dir / ("a" * 100))
+    sockets = pid_file(kept.data_dir).socket_dir
+    with kept.keeper:
+        kept.kill()
+        kept.wait_for_restart(1)
+        assert pid_file(kept.data_dir).socket_dir == sockets
+    assert not sockets.exists()
 
 
 def test_a_stale_file_that_names_a_living_process_does_not_stop_a_start(data_dir: Path) -> None:

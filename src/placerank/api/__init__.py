@@ -1,4 +1,4 @@
 """The HTTP contract: the app, its routes, what they parse and how they answer, and the uvicorn server.
 
-Imports runtime, queue, db, cache, schema, telemetry, network, domain, errors.
+Imports runtime, queue, db, cache, supervision, schema, telemetry, network, domain, errors.
 """

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from placerank.errors import Overloaded, ServiceUnavailable
+from placerank.supervision.cancellation import told_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -74,6 +75,11 @@ class Coalescer(Generic[T, R]):
             # Queued items would fail in the same way after a longer wait. So they fail now.
             _fail([*flight, *self._waiting], error)
             self._waiting.clear()
+        except asyncio.CancelledError:
+            # Nobody else would resolve them, and their callers would wait for ever.
+            _fail(flight, ServiceUnavailable("The request was interrupted; try again."))
+            if told_to_end():
+                raise
         except Exception as error:  # noqa: BLE001 - the callers get it
             await self._isolate(flight, error)
         else:

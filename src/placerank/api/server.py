@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -34,6 +33,8 @@ class _Server(uvicorn.Server):
         self._on_end = on_end
         self._drain_s = drain_s
         self._draining = False
+        #: Whether a signal has come; whatever else ends the server is a failure.
+        self.told_to_end = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -45,6 +46,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Exit at once; on the first SIGTERM drain first, closing each connection after its reply."""
+        self.told_to_end = True
         if sig != signal.SIGTERM or not self._drain_s or self._draining:
             super().handle_exit(sig, frame)
             return
@@ -77,7 +79,8 @@ def check_port(host: str, port: int) -> None:
 def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *, drain_s: float = 0) -> int:
     """Serve until SIGTERM or Ctrl-C; ``on_ready`` gets the port. Returns the exit code.
 
-    After SIGTERM it serves for ``drain_s`` more seconds, so that load balancers can remove this process first.
+    After SIGTERM it serves for ``drain_s`` more seconds, so that load balancers can remove this process first. Raises
+    ``PlacerankError`` if the server cannot start, or ends without being told to.
     """
     check_port(host, port)
     config = uvicorn.Config(
@@ -97,13 +100,24 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[int], None], *
     )
     server = _Server(config, on_ready, app.state.end_waits, drain_s)
     # Uvicorn raises the signal again after its shutdown. The default handlers would skip the caller's clean-up.
-    signal.signal(signal.SIGTERM, _end_quietly)
-    signal.signal(signal.SIGINT, _end_quietly)
+    end_quietly_when_told()
     try:
         server.run()
+    except _ToldToEnd:
+        return 0
     except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0 if server.started else 1
+        # Uvicorn exits with a code if it cannot start.
+        if ended.code and not server.started:
+            raise PlacerankError("The HTTP server could not start; the log says why.") from None
+    if not server.told_to_end:
+        raise PlacerankError("The HTTP server has ended without being told to; the log says why.")
+    return 0
+
+
+def end_quietly_when_told() -> None:
+    """Make SIGTERM and Ctrl-C exit with 0, so that the caller cleans up."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_quietly)
 
 
 def _protocol() -> Any:
@@ -115,5 +129,9 @@ def _protocol() -> Any:
     return GatheringProtocol
 
 
+class _ToldToEnd(SystemExit):
+    """A signal has told this process to end."""
+
+
 def _end_quietly(*_: Any) -> None:
-    sys.exit(0)
+    raise _ToldToEnd(0)

@@ -1,4 +1,4 @@
 """Rendered answers and wake-ups, in Redis or in memory. Losing them costs time, but no data.
 
-Imports telemetry, domain.
+Imports supervision, telemetry, domain.
 """

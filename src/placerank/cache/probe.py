@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from redis import RedisError
 from redis import asyncio as aioredis
 
-_ERRORS = (RedisError, OSError, TimeoutError)
+from placerank.supervision.cancellation import told_to_end
+
+#: A lost connection cancels its calls, so that a ``CancelledError`` may come from Redis too.
+_ERRORS = (RedisError, OSError, TimeoutError, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,9 @@ class RedisProbe:
         try:
             found = await redis.info()
             records = await redis.dbsize()
-        except _ERRORS:
+        except _ERRORS as error:
+            if isinstance(error, asyncio.CancelledError) and told_to_end():
+                raise
             return None
         finally:
             await redis.aclose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, cast
@@ -14,6 +13,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from placerank.cache import announcement
 from placerank.cache.announcement import CHANNEL
+from placerank.supervision.cancellation import told_to_end
+from placerank.supervision.tasks import SupervisedTask
 from placerank.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ERRORS = (RedisError, OSError, TimeoutError)
+#: On an event loop also a ``CancelledError``, unless this task was told to end: a lost connection cancels its calls.
+_LOOP_ERRORS = (*_ERRORS, asyncio.CancelledError)
 #: Records just received or read stay in memory for about this long: clients read status and results in a row.
 _NEAR_S = 1.0
 _MOST_NEAR = 1_000
@@ -65,10 +68,16 @@ class _Rest:
 
     def after(self, error: BaseException) -> None:
         """Start or extend the rest; a failure that starts it is logged."""
+        _raise_if_told_to_end(error)
         metrics.CACHE_FAILURES.inc()
         if not self:
             log.warning("cache: Redis does not answer: %s", error)
         self._until = time.monotonic() + _REST_S
+
+
+def _raise_if_told_to_end(error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError) and told_to_end():
+        raise error
 
 
 class _Near:
@@ -118,7 +127,8 @@ class RedisApiCache:
         self._near = _Near()
         self._listening = False
         self._foreign = False
-        self._task: asyncio.Task[None] | None = None
+        self._listener: Listener = lambda _: None
+        self._task = SupervisedTask("cache listener", self._listen)
 
     @property
     def listening(self) -> bool:
@@ -127,14 +137,12 @@ class RedisApiCache:
 
     async def open(self, listener: Listener) -> None:
         """Start listening for finished tasks, without waiting for a connection."""
-        self._task = asyncio.create_task(self._listen(listener), name="cache listener")
+        self._listener = listener
+        self._task.start()
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.stop()
         await self._subscriber.aclose()
         await self._redis.aclose()
 
@@ -151,7 +159,7 @@ class RedisApiCache:
             return {}
         try:
             values = cast("list[bytes | None]", await self._redis.mget([key_of(task_id) for task_id in task_ids]))
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             self._rest.after(error)
             return {}
         read = {task_id: value for task_id, value in zip(task_ids, values, strict=True) if value is not None}
@@ -172,7 +180,7 @@ class RedisApiCache:
             pipeline.publish(CHANNEL, announcement.encode(dict.fromkeys(records, b""), 1))
         try:
             await pipeline.execute()
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             self._rest.after(error)
 
     async def forget(self, task_ids: Sequence[UUID]) -> None:
@@ -182,17 +190,18 @@ class RedisApiCache:
             return
         try:
             await self._redis.delete(*(key_of(task_id) for task_id in task_ids))
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             self._rest.after(error)
 
     async def alive(self) -> bool:
         """Whether Redis answers."""
         try:
             return bool(await self._redis.ping())
-        except _ERRORS:
+        except _LOOP_ERRORS as error:
+            _raise_if_told_to_end(error)
             return False
 
-    async def _hear(self, pubsub: PubSub, listener: Listener) -> None:
+    async def _hear(self, pubsub: PubSub) -> None:
         """Pass announcements on; raises when the connection is lost, or when Redis stops answering on it."""
         asked = False
         while True:
@@ -205,9 +214,9 @@ class RedisApiCache:
                 continue
             asked, self._listening = False, True
             if message["type"] == "message":
-                self._heard(message["data"], listener)
+                self._heard(message["data"])
 
-    def _heard(self, data: bytes, listener: Listener) -> None:
+    def _heard(self, data: bytes) -> None:
         try:
             records = announcement.decode(data)
         except ValueError as error:
@@ -219,15 +228,17 @@ class RedisApiCache:
             return
         self._foreign = False
         self._near.keep({task_id: record for task_id, record in records.items() if record})
-        listener(list(records))
+        self._listener(list(records))
 
-    async def _listen(self, listener: Listener) -> None:
-        while True:
+    async def _listen(self) -> None:
+        while not told_to_end():
             try:
                 async with self._subscriber.pubsub() as pubsub:
                     await pubsub.subscribe(CHANNEL)
-                    await self._hear(pubsub, listener)
-            except Exception as error:  # noqa: BLE001 - without wake-ups the API works, only slower
+                    await self._hear(pubsub)
+            except _LOOP_ERRORS as error:
+                _raise_if_told_to_end(error)
+                # Without wake-ups the API works, only slower.
                 if self._listening:
                     log.warning("cache: wake-ups are lost until Redis is back: %s", error)
             finally:

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from placerank.db.statements import statement
 from placerank.errors import DatabaseUnavailable, NotMigrated
+from placerank.supervision.cancellation import told_to_end
 from placerank.telemetry import metrics
 from placerank.telemetry.pools import watch_pool
 
@@ -152,6 +153,11 @@ def _explained() -> Iterator[None]:
         metrics.DATABASE_FAILURES.inc()
         log.warning("database: %s: %s", type(error).__name__, " ".join(str(error).split()))
         raise DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
+    except asyncio.CancelledError as error:
+        if told_to_end():
+            raise
+        metrics.DATABASE_FAILURES.inc()
+        raise DatabaseUnavailable("The connection to the database was lost; try again.") from error
 
 
 class AsyncTransaction:

@@ -1,4 +1,4 @@
 """The bundled PostgreSQL of the embedded mode: its account, folder, process and server.
 
-Imports errors.
+Imports supervision, telemetry, errors.
 """

@@ -5,7 +5,8 @@ this start; ``server.log.1`` of the previous one) and ``lock``. The server is du
 on a Unix socket in a folder that no other user may enter, so it needs no password.
 
 Three things end it: ``stop``; a watchdog, if our process dies without stopping it; and the next start on the same
-folder, if the watchdog was killed too. The lock distinguishes such a left-over server from one that is in use.
+folder, if the watchdog was killed too. The lock distinguishes such a left-over server from one that is in use. If it
+ends by itself, ``restart`` starts it again at the same address (``keeper`` does so).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -24,7 +26,7 @@ import psycopg
 
 from placerank.postgres.account import Account, BundledPostgresError
 from placerank.postgres.folder import PORT, Folder
-from placerank.postgres.process import POLL_S, PidFile, Watchdog, disown, end
+from placerank.postgres.process import POLL_S, PidFile, Watchdog, disown, end, end_orphans
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -60,10 +62,14 @@ SETTINGS: Final = {
 
 
 class BundledPostgres:
-    """The server of one data folder. Not for several threads at once; ``start`` may be called from any thread."""
+    """The server of one data folder. One thread at a time may use it, but any thread may call ``stop``."""
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = Folder(data_dir)
+        #: Held where process, watchdog and ``_stopped`` change: ``stop`` may come during a restart.
+        self._changing = threading.RLock()
+        self._stopped = self._ready = False
+        self._account: Account | None = None
         self._sockets: Path | None = None
         self._process: subprocess.Popen[str] | None = None
         self._watchdog: Watchdog | None = None
@@ -88,7 +94,8 @@ class BundledPostgres:
     def url_of_running(data_dir: Path) -> str | None:
         """The address of the server that another process runs on this data folder; None if no server answers."""
         data = Folder(data_dir).data
-        if (file := PidFile.read(data)) is None:
+        # A server that starts notes the folder of its socket last.
+        if (file := PidFile.read(data)) is None or not file.socket_dir.is_absolute():
             return None
         try:
             with psycopg.connect(_url(file.socket_dir), connect_timeout=2) as connection:
@@ -105,12 +112,15 @@ class BundledPostgres:
         if self._process is not None:
             raise BundledPostgresError(f"This PostgreSQL is running already (process {self._process.pid}).")
         programs = _programs()
-        account = self._folder.enter(programs / "postgres")
+        self._account = account = self._folder.enter(programs / "postgres")
         self._folder.take_lock()
+        self._stopped = False
         try:
             self._end_leftover()
             self._folder.make_data(account, lambda new: self._initialise(new, programs, account))
-            self._launch(programs, account)
+            self._sockets = self._folder.socket_folder(account)
+            self._folder.rotate_log()
+            self._launch(programs, account, self._sockets)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -119,8 +129,10 @@ class BundledPostgres:
 
     def stop(self) -> None:
         """End the server: fast shutdown, killed if that takes more than three seconds. Harmless when not running."""
-        process, watchdog = self._process, self._watchdog
-        self._process = self._watchdog = self._sockets = None
+        with self._changing:
+            self._stopped, self._ready = True, False
+            process, watchdog = self._process, self._watchdog
+            self._process = self._watchdog = self._sockets = None
         try:
             if process:
                 end(process.pid, lambda: process.poll() is not None)
@@ -129,14 +141,87 @@ class BundledPostgres:
                 watchdog.dismiss(ended=process is None or process.poll() is not None)
             self._folder.leave()
 
-    def _end_leftover(self) -> None:
-        """End the server that a killed process has left behind: we hold the lock, so nobody uses that server."""
+    def restart(self) -> None:
+        """Start the server again after it has ended by itself, at the same address; raises BundledPostgresError.
+
+        The lock stays held, and the log is continued.
+        """
+        try:
+            with self._changing:
+                account, sockets = self._account, self._sockets
+                if account is None or sockets is None:
+                    raise BundledPostgresError("This PostgreSQL has been stopped.")
+                self._discard()
+                self._end_leftover(sockets)
+                self._launch(_programs(), account, sockets)
+            self._wait_until_ready()
+        except OSError as error:
+            raise BundledPostgresError(f"PostgreSQL cannot use {self._folder.path}: {error.strerror}.") from error
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for the end of the server; returns its exit code, negative for a signal. None: it runs, or ``stop``."""
+        process = self._process
+        if process is None:
+            return None
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end_if_leaving(self) -> None:
+        """End a server that somebody else has told to shut down and that waits for its clients to leave."""
+        with self._changing:
+            if self._process and self._process.poll() is None and PidFile.stopping(self._folder.data):
+                os.kill(self._process.pid, signal.SIGINT)
+
+    def renew_watchdog(self) -> bool:
+        """Start another watchdog if the present one has ended; returns whether it had."""
+        with self._changing:
+            if self._watchdog is None or self._watchdog.alive or not self._process or self._process.poll() is not None:
+                return False
+            self._watchdog.dismiss(ended=True)
+            self._watchdog = Watchdog.over(self._process.pid)
+            return True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` has been called."""
+        return self._stopped
+
+    @property
+    def running(self) -> bool:
+        """Whether the server has started and has not ended since."""
+        process = self._process
+        return self._ready and process is not None and process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self._folder.log
+
+    def _discard(self) -> None:
+        """Forget a server that has ended by itself; end one that runs but does not answer."""
+        process, watchdog = self._process, self._watchdog
+        self._process = self._watchdog = None
+        self._ready = False
+        if process and process.poll() is None:
+            end(process.pid, lambda: process.poll() is not None)
+        if watchdog:
+            watchdog.dismiss(ended=True)
+
+    def _end_leftover(self, sockets: Path | None = None) -> None:
+        """End what a killed process or server has left behind: we hold the lock, so nobody uses that server.
+
+        ``sockets`` is the temporary socket folder of this start, which stays.
+        """
         data = self._folder.data
         if file := PidFile.read(data):
             if file.alive(data):
                 end(file.pid, lambda: not file.alive(data))
             disown(data)
-        self._folder.remove_temporary()
+        end_orphans(data)
+        if sockets is None:
+            self._folder.remove_temporary()
 
     def _initialise(self, data: Path, programs: Path, account: Account) -> None:
         """Run initdb in a new data folder; if we are killed meanwhile, initdb keeps the lock until it ends."""
@@ -152,21 +237,20 @@ class BundledPostgres:
         if process.returncode != 0:
             raise BundledPostgresError(f"PostgreSQL could not make its data folder {data}: {output.strip()}")
 
-    def _launch(self, programs: Path, account: Account) -> None:
+    def _launch(self, programs: Path, account: Account, sockets: Path) -> None:
         """Start the server and the watchdog over it."""
-        self._sockets = self._folder.socket_folder(account)
-        settings = SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}
+        settings = SETTINGS | {"unix_socket_directories": f'"{sockets}"'}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command: list[str | Path] = [programs / "postgres", "-D", self._folder.data, *options]
-        with self._folder.new_log() as log:
+        with self._folder.open_log() as log:
             self._process = account.popen(command, stdout=log, stderr=log)
-        self._watchdog = Watchdog.over(self._process.pid)
+            self._watchdog = Watchdog.over(self._process.pid)
 
     def _wait_until_ready(self) -> None:
         """Connect until the server answers, and create the database if it does not exist."""
         deadline = time.monotonic() + START_S
         url = _url(self._sockets or self._folder.path, "postgres")
-        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+        while (process := self._process) and process.poll() is None and time.monotonic() < deadline:
             try:
                 connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
             except psycopg.OperationalError:
@@ -175,6 +259,7 @@ class BundledPostgres:
             with connection:
                 if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
                     connection.execute(f"CREATE DATABASE {DATABASE}")
+            self._ready = True
             return
         log = self._folder
         raise BundledPostgresError(f"PostgreSQL did not start; the end of {log.log}:\n{log.log_tail()}")

@@ -112,10 +112,13 @@ class Folder:
             shutil.rmtree(self._note.read_text(), ignore_errors=True)
             self._note.unlink()
 
-    def new_log(self) -> IO[str]:
-        """A new log, readable only by us as it may contain statements; the previous one becomes server.log.1."""
+    def rotate_log(self) -> None:
+        """Keep the log of the previous start as server.log.1."""
         with contextlib.suppress(FileNotFoundError):
             self.log.replace(self.log.with_name("server.log.1"))
+
+    def open_log(self) -> IO[str]:
+        """The log, to be continued; readable only by us, as it may contain statements."""
         return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
 
     def log_tail(self) -> str:

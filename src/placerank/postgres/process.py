@@ -42,6 +42,38 @@ class PidFile:
         words = _command_of(self.pid)
         return "postgres" in words.split("\0", 1)[0] and str(data) in words
 
+    @staticmethod
+    def stopping(data: Path) -> bool:
+        """Whether the server says that it shuts down; it may wait for its clients then, for ever."""
+        try:
+            return (data / "postmaster.pid").read_text().splitlines()[7].strip() == "stopping"
+        except (OSError, IndexError):
+            return False
+
+
+def end_orphans(data: Path) -> None:
+    """Kill what a dead server has left behind: no new server can start before they have ended.
+
+    Most end at once by themselves, but not one that computes. Without ``/proc`` they are not found, only waited for.
+    """
+    wait_until(lambda: not _orphans(data), 0.5)
+    for pid in _orphans(data):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not _orphans(data), 5.0)
+
+
+def _orphans(data: Path) -> list[int]:
+    """The server processes that work in this folder. They have it neither in their command nor in their group."""
+    found, wanted = [], data.resolve()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == wanted:
+                # A server's child calls itself "postgres: what it does".
+                program = _command_of(int(entry.name)).split("\0", 1)[0].split(":", 1)[0]
+                found += [int(entry.name)] if Path(program).name == "postgres" else []
+    return found
+
 
 def disown(data: Path) -> None:
     """Let a new server take over the ``postmaster.pid`` of a dead one.
@@ -95,6 +127,11 @@ class Watchdog:
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         process = subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, cwd="/", start_new_session=True)
         return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it watches; another process may have killed it."""
+        return self._process.poll() is None
 
     def dismiss(self, *, ended: bool) -> None:
         """Stop watching; if the server has not ended, the watchdog ends it now."""

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from placerank.queue import topology
+from placerank.supervision.tasks import SupervisedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,16 +44,15 @@ class Outbox:
         self._waiting: list[TaskMessage] = []
         self._confirmed: dict[WorkQueue, list[UUID]] = {queue: [] for queue in topology.WORK_QUEUES}
         self._flights: set[asyncio.Task[None]] = set()
-        self._marker: asyncio.Task[None] | None = None
+        self._marker = SupervisedTask("outbox marks", self._mark_regularly)
 
     async def open(self) -> None:
         """Start marking confirmed tasks regularly."""
-        self._marker = asyncio.create_task(self._mark_regularly(), name="outbox marks")
+        self._marker.start()
 
     async def close(self) -> None:
         """Wait for the flights, for 2 s at most, and mark what was confirmed."""
-        if self._marker is not None:
-            self._marker.cancel()
+        await self._marker.stop()
         if self._flights:
             await asyncio.wait(self._flights, timeout=2)
         await self._mark()
@@ -73,8 +73,9 @@ class Outbox:
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         self._flights.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("outbox: publishing failed; the relay will publish these messages", exc_info=task.exception())
+        if task.cancelled() or task.exception() is not None:
+            error = None if task.cancelled() else task.exception()
+            log.error("outbox: publishing failed; the relay will publish these messages", exc_info=error)
         self._depart()
 
     async def _fly(self, flight: list[TaskMessage]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -13,8 +12,9 @@ from aiormq import spec
 
 from placerank.queue import message, topology
 from placerank.queue.connection import Connection
-from placerank.queue.ending import told_to_end
 from placerank.queue.flights import flight
+from placerank.supervision.cancellation import told_to_end
+from placerank.supervision.tasks import SupervisedTask
 from placerank.telemetry import logs
 from placerank.telemetry.metrics import BROKER_CONNECTED
 
@@ -34,7 +34,17 @@ _RECONNECT_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _CONNECT_TIMEOUT_S = 5.0
 #: The timeout of a confirm.
 CONFIRM_S = 10.0
-_BROKER_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
+#: aiormq cancels what waits on a connection that is lost. Such a ``CancelledError`` is an error of the broker, unless
+#: this task was told to end.
+_BROKER_ERRORS = (
+    AMQPError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+    asyncio.InvalidStateError,
+    asyncio.CancelledError,
+    RuntimeError,
+)
 
 
 class Publisher(Protocol):
@@ -68,7 +78,7 @@ class AmqpPublisher:
         self._wire: Wire | None = None
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = SupervisedTask("broker connection", self._keep_connected)
 
     @property
     def connected(self) -> bool:
@@ -77,14 +87,11 @@ class AmqpPublisher:
 
     async def open(self) -> None:
         """Start connecting, without waiting for it."""
-        self._keeper = asyncio.create_task(self._keep_connected(), name="broker connection")
+        self._keeper.start()
 
     async def close(self) -> None:
         """Stop reconnecting and close the connection."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+        await self._keeper.stop()
         await self._disconnect()
 
     async def publish(self, messages: Sequence[TaskMessage], *, confirm_s: float = CONFIRM_S) -> list[UUID]:
@@ -109,7 +116,8 @@ class AmqpPublisher:
         try:
             declared = await self._channel.declare_queue(name, passive=True, timeout=_CONNECT_TIMEOUT_S)
         except _BROKER_ERRORS as error:
-            log.warning("broker: the length of %s cannot be read: %s", name, error)
+            _raise_if_told_to_end(error)
+            log.warning("broker: the length of %s cannot be read: %s", name, _reason(error))
             return None
         result = declared.declaration_result
         return result.message_count or 0, result.consumer_count or 0
@@ -142,20 +150,24 @@ class AmqpPublisher:
                 wait=False,
             )
         except _BROKER_ERRORS as error:
+            _raise_if_told_to_end(error)
             about = logs.about(item.task_id, request_id=item.request_id, traceparent=item.traceparent)
-            log.debug("broker: not confirmed: %s", error, extra=about)
+            log.debug("broker: not confirmed: %s", _reason(error), extra=about)
             return False
         return True
 
     async def _keep_connected(self) -> None:
+        # If this starts again after a failure, there may be a connection.
+        await self._disconnect()
         attempt = 0
         while not told_to_end():
             try:
                 closed = await self._connect()
             except _BROKER_ERRORS as error:
+                _raise_if_told_to_end(error)
                 pause = _RECONNECT_PAUSES_S[min(attempt, len(_RECONNECT_PAUSES_S) - 1)]
                 if attempt == 0:
-                    log.warning("broker: cannot connect, will retry: %s", error)
+                    log.warning("broker: cannot connect, will retry: %s", _reason(error))
                 attempt += 1
                 await self._disconnect()
                 await asyncio.sleep(0 if told_to_end() else pause)
@@ -186,8 +198,19 @@ class AmqpPublisher:
         BROKER_CONNECTED.labels("publisher").set(0)
         connection, self._connection, self._channel, self._wire = self._connection, None, None, None
         if connection is not None:
-            with contextlib.suppress(*_BROKER_ERRORS):
+            try:
                 await asyncio.wait_for(connection.close(), 1)
+            except _BROKER_ERRORS as error:
+                _raise_if_told_to_end(error)
+
+
+def _raise_if_told_to_end(error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError) and told_to_end():
+        raise error
+
+
+def _reason(error: BaseException) -> str:
+    return "the connection was lost" if isinstance(error, asyncio.CancelledError) else str(error)
 
 
 async def declare(channel: AbstractChannel) -> None:

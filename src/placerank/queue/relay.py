@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from placerank.errors import DatabaseUnavailable
 from placerank.queue import topology
-from placerank.queue.ending import told_to_end
 from placerank.queue.message import TaskMessage
+from placerank.supervision.cancellation import told_to_end
 from placerank.telemetry.metrics import RELAYED
 
 if TYPE_CHECKING:

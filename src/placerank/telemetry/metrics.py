@@ -87,6 +87,16 @@ TRAINING_DURATION = Histogram("placerank_training_duration_seconds", "Durations 
 
 CANARIES = Counter("placerank_canaries_total", "Canary versions that were promoted or rolled back.", ["result"])
 
+# The process itself.
+PART_FAILURES = Counter(
+    "placerank_part_failures_total",
+    "Failures of a long-lived task or thread; it starts again, or the process ends.",
+    ["part"],
+)
+POSTGRES_RESTARTS = Counter(
+    "placerank_postgres_restarts_total", "Restarts of the bundled PostgreSQL after it ended by itself."
+)
+
 # PostgreSQL and Redis, as each process sees them.
 RECORDS_REFUSED = Counter(
     "placerank_records_refused_total", "Stored records and messages that were odd, so they were left out.", ["kind"]

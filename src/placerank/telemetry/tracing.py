@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanContext, Tracer
 
+    from placerank.telemetry.exporting import SpanExport
+
 log = logging.getLogger(__name__)
 
 #: A valid context (W3C Trace Context). Version 255 and ids of only zeroes are invalid.
@@ -46,15 +48,20 @@ def wanted(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in _ENDPOINTS)
 
 
-def set_up(process: str, environment: Mapping[str, str], version: str) -> None:
-    """Start sending spans if the environment asks for them; it also sets the sampler and the limits."""
+def set_up(process: str, environment: Mapping[str, str], version: str) -> SpanExport | None:
+    """Start sending spans if the environment asks for them; it also sets the sampler and the limits.
+
+    Returns what sends them, to be watched; none if no spans are wanted.
+    """
     global tracer
     if not wanted(environment):
-        return
+        return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from placerank.telemetry.exporting import SpanExport
 
     # If the collector is unreachable, OpenTelemetry logs every attempt.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
@@ -63,10 +70,12 @@ def set_up(process: str, environment: Mapping[str, str], version: str) -> None:
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     # The processor has a bounded queue and its own thread. If the collector is unreachable, spans are dropped.
     # Requests are not affected.
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    export = SpanExport(lambda: BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(export)
     _send_the_last_at_exit(provider.shutdown)
     tracer = provider.get_tracer("placerank", version)
     log.info("tracing: spans are sent over OTLP")
+    return export
 
 
 def _send_the_last_at_exit(send: Callable[[], None]) -> None:

@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import socket
-import threading
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,12 +19,16 @@ from celery.worker import state
 
 from placerank.db.jobs import JobRepository
 from placerank.db.learning import LearningRepository
+from placerank.errors import PlacerankError
 from placerank.queue import topology
 from placerank.queue.celery_app import make_app
+from placerank.supervision.failures import EndedByItself
+from placerank.supervision.threads import SupervisedThread
 from placerank.telemetry.metrics import TASKS_HELD
 from placerank.worker.batcher import MicroBatcher
 from placerank.worker.consumer import Beat
 from placerank.worker.dead_letters import DeadLetters
+from placerank.worker.deliveries import Stopping
 from placerank.worker.first_model import ensure_first_model
 from placerank.worker.heartbeat import Heartbeat
 from placerank.worker.inference.batch import InferenceBatch
@@ -79,6 +82,9 @@ def inference_work(runtime: WorkerRuntime) -> Work:
         most=options.batch_size,
         # The setting applies to the calling thread only. Without it on this thread, OpenMP's idle threads spin.
         on_start=lambda: torch.set_num_threads(options.torch_threads),
+        shared=(Stopping,),
+        # Their messages go back to the queue; what ended the batch may have been one of them.
+        interrupted=lambda: Stopping("the batch was interrupted"),
     )
     app.placerank_heartbeat = Heartbeat(options.heartbeat_file, lambda: batcher.idle_s)
     add_inference_task(app, batcher, batch, DeadLetters(app))
@@ -120,7 +126,10 @@ def training_work(runtime: WorkerRuntime) -> Work:
 
 
 def run(work: Work) -> int:
-    """Work until SIGTERM or Ctrl-C; finishes running tasks, returns the others to the queue, returns the exit code."""
+    """Work until SIGTERM or Ctrl-C; finishes running tasks, returns the others to the queue, returns the exit code.
+
+    Raises ``WorkerEnded`` if the worker ends without being told to.
+    """
     # Celery warns about running as root because of pickle, which nothing here accepts.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     # Celery announces a new default of a setting that is set explicitly here.
@@ -134,7 +143,13 @@ def run(work: Work) -> int:
     gc.freeze()
     worker.start()
     work.stop()
+    if not _told_to_end(worker):
+        raise WorkerEnded(f"The worker of {work.queue.name} has ended without being told to; the log says why.")
     return int(worker.exitcode or 0)
+
+
+class WorkerEnded(PlacerankError):
+    """A worker has ended without being told to."""
 
 
 class WorkerThread:
@@ -147,25 +162,36 @@ class WorkerThread:
         )
         signals.setup_logging.connect(_keep_logging, weak=False)
         self._controller: Any = None
-        self._thread = threading.Thread(target=self._run, name=f"worker {work.queue.name}", daemon=True)
+        self._thread = SupervisedThread(f"worker {work.queue.name}", self._run, end=self._interrupt)
 
     def start(self) -> None:
         """Start consuming."""
+        self._work.start()
         self._thread.start()
 
     def stop(self, timeout_s: float = 3) -> None:
         """Finish running tasks and end the thread."""
+        self._thread.stop(timeout_s)
+        self._work.stop()
+
+    def _interrupt(self) -> None:
         self._work.interrupt()
         if self._controller is not None:
             self._controller.stop()
-        self._thread.join(timeout_s)
-        self._work.stop()
 
     def _run(self) -> None:
-        self._work.start()
+        if self._controller is not None:
+            # It has failed. Its pool and its connection may still be there.
+            self._controller.stop()
         # Not the worker command, which would install signal handlers.
         self._controller = self._work.app.WorkController(**_worker_options(self._work))
         self._controller.start()
+        raise EndedByItself(f"Celery's consumer of {self._work.queue.name} has ended; the log says why.")
+
+
+def _told_to_end(worker: Any) -> bool:
+    """Whether a signal, or a remote command, has ended the worker: Celery records a signal, and exits with 0."""
+    return state.should_stop is not None or state.should_terminate is not None or worker.exitcode == 0
 
 
 def _worker_options(work: Work) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class InferenceBatch:
         self._explorer = explorer
         self._moved = moved
         self._stopping = threading.Event()
+        self._given_up = False
 
     def stop(self) -> None:
         """Stop waiting for an unreachable database."""
@@ -121,6 +122,9 @@ class InferenceBatch:
         """Ask the database; if it is unreachable, wait and retry, without counting an attempt or requeueing."""
         failures = 0
         while True:
+            if self._given_up:
+                # A batch has waited already since the worker is stopping; others would delay its end.
+                raise Stopping
             try:
                 return ask()
             except OUTAGES as error:
@@ -128,6 +132,7 @@ class InferenceBatch:
                     log.warning("worker: waiting for the database: %s", str(error).strip())
                 self._moved()
                 if self._stopping.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)]):
+                    self._given_up = True
                     raise Stopping from error
                 failures += 1
 

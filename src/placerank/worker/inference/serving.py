@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from placerank.cache import answers
 from placerank.db.pool import run
 from placerank.ranking.scoring.scorer import Scorer
+from placerank.supervision.threads import SupervisedThread
 from placerank.telemetry.metrics import CATALOGUE_PLACES, CATALOGUE_VERSION, MODEL_SHARE, MODELS_VERSION
 from placerank.worker.deliveries import Stopping
 from placerank.worker.first_model import ensure_first_model
@@ -90,7 +91,7 @@ class Serving:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="serving", daemon=True)
+        self._thread = SupervisedThread("serving", self._watch, end=self._interrupt)
 
     def start(self) -> None:
         """Start loading."""
@@ -98,6 +99,10 @@ class Serving:
 
     def stop(self) -> None:
         """Stop looking for newer versions and waiting for the first one."""
+        # Not waited for: a load may take long.
+        self._thread.stop(0)
+
+    def _interrupt(self) -> None:
         self._stopping.set()
         self._wanted.set()
         with self._changed:

@@ -19,6 +19,7 @@ from placerank.ranking.judging.gate import decide
 from placerank.ranking.lists import choice_probabilities
 from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
+from placerank.supervision.threads import SupervisedThread
 from placerank.telemetry.metrics import RECORDS_REFUSED, TRAINING_DURATION, TRAINING_PROGRESS
 from placerank.worker.deliveries import Stopping, TooManyAttempts
 from placerank.worker.training.datasets import dataset_of, learn_from
@@ -180,13 +181,12 @@ class TrainingRun:
                 except OUTAGES:
                     continue
 
-        thread = threading.Thread(target=renew, name="training lease", daemon=True)
+        thread = SupervisedThread("training lease", renew, end=ended.set)
         thread.start()
         try:
             yield report
         finally:
-            ended.set()
-            thread.join()
+            thread.stop()
 
     def _pause(self) -> None:
         if self._stopping.wait(_LOOK_EVERY_S):

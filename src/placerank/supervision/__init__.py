@@ -1,0 +1,4 @@
+"""Keeps a process's long-lived tasks and threads running, or ends the process with an error.
+
+Imports telemetry, errors.
+"""
