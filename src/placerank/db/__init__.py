@@ -1,4 +1,4 @@
 """PostgreSQL: pools, repositories, every SQL statement by name, and the migrations.
 
-Imports telemetry, domain, errors.
+Imports schema, telemetry, domain, errors.
 """
