@@ -7,7 +7,8 @@ import json
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -31,7 +32,7 @@ from placerank.ranking.model import Model
 from placerank.ranking.prior import prior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -66,16 +67,19 @@ def workers(url: str, vhost: Vhost, cache_url: str, tmp_path: Path) -> Iterator[
 
 def send(vhost: Vhost, task_ids: Sequence[UUID]) -> None:
     """Publish as the API does."""
+    publish(vhost, [TaskMessage(topology.INFERENCE, task_id) for task_id in task_ids])
 
-    async def publish() -> None:
+
+def publish(vhost: Vhost, messages: Sequence[TaskMessage]) -> None:
+    async def flight() -> None:
         publisher = AmqpPublisher(vhost.url)
         await publisher.open()
         await soon(lambda: publisher.connected)
-        confirmed = await publisher.publish([TaskMessage(topology.INFERENCE, task_id) for task_id in task_ids])
+        confirmed = await publisher.publish(messages)
         await publisher.close()
-        assert len(confirmed) == len(task_ids)
+        assert len(confirmed) == len(messages)
 
-    asyncio.run(publish())
+    asyncio.run(flight())
 
 
 def ask(url: str, vhost: Vhost, names: Sequence[str], *, deadline_s: float | None = None) -> list[UUID]:
@@ -401,6 +405,53 @@ def test_a_worker_that_never_had_a_model_hands_back_what_it_took(url: str, vhost
     eventually(lambda: all_finished(url))
     assert statuses(url) == {"SUCCESS": 2}
     assert vhost.depth(DEAD) == 0
+
+
+class OddMessage(TaskMessage):
+    """A message whose body no client of ours has written."""
+
+    odd = b""
+    odd_headers: Mapping[str, Any] = MappingProxyType({})
+
+    def body(self) -> bytes:
+        return self.odd or super().body()
+
+    def headers(self) -> dict[str, Any]:
+        return {**super().headers(), **self.odd_headers}
+
+
+def odd_messages() -> list[TaskMessage]:
+    bodies = [
+        b"not JSON",
+        b"[" * 100_000,
+        b"7",
+        b"[]",
+        b"[[],{},{}]",
+        b"[[5],{},{}]",
+        b"[[null],{},{}]",
+        b'[["no id"],{},{}]',
+        b'[["a","b"],{},{}]',
+        b'[[],{"task_id":"x"},{}]',
+        b"\xff\xfe",
+    ]
+    headers = [{"task": "other"}, {"task": 7}, {"task": ["a"]}, {"eta": "never"}, {"expires": {}}, {"timelimit": 7}]
+    kinds = [type("Odd", (OddMessage,), {"odd": body}) for body in bodies]
+    kinds += [type("Odd", (OddMessage,), {"odd_headers": one}) for one in headers]
+    return [kind(topology.INFERENCE, uuid4()) for kind in kinds]
+
+
+def test_messages_of_strangers_stop_nobody(url: str, vhost: Vhost, workers: Workers) -> None:
+    worker = workers.start()
+    ask(url, vhost, ["before"])
+    publish(vhost, odd_messages())
+    ask(url, vhost, ["after"])
+    eventually(lambda: all_finished(url))
+    assert worker.is_alive()
+    stop(worker)
+    assert vhost.depth() == 0
+    refused = [line for line in workers.logs().splitlines() if "is refused" in line]
+    assert len(refused) >= 11
+    assert statuses(url) == {"SUCCESS": 2}
 
 
 def test_a_worker_beats_and_stops_when_it_is_told_to(url: str, vhost: Vhost, workers: Workers, tmp_path: Path) -> None:

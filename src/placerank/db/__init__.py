@@ -1,4 +1,4 @@
 """PostgreSQL: pools, repositories, every SQL statement by name, and the migrations.
 
-Imports supervision, telemetry, domain, errors.
+Imports supervision, schema, telemetry, domain, errors.
 """

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from placerank.db import records
 from placerank.db.jobs import traveller_of
 from placerank.db.pool import follow, run
 from placerank.db.shares import WHOLE, present_shares, shares_after, write_shares
 from placerank.domain import NOTHING_CHOSEN, PLACE_FIELDS, Problem, Status, Traveller
 from placerank.errors import PlacerankError
+from placerank.schema import records
 from placerank.telemetry.metrics import RECORDS_REFUSED
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
 """What a place and a traveller may hold: types, ranges, spellings, an example.
 
-Imports nothing.
+Imports domain.
 """

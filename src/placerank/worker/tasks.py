@@ -13,11 +13,10 @@ from placerank.domain import Problem
 from placerank.queue import topology
 from placerank.queue.message import TaskMessage
 from placerank.telemetry import logs, tracing
-from placerank.telemetry.metrics import RECORDS_REFUSED
 from placerank.worker.deliveries import Delivery, Stopping, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from celery import Celery
 
@@ -40,10 +39,10 @@ def add_inference_task(
     """The task behind the inference queue."""
 
     @app.task(name=topology.INFERENCE.task, bind=True)
-    def rank(self: Any, *arguments: Any, **_named: Any) -> None:
+    def rank(self: Any, task_id: str) -> None:
         """Rank every place for the traveller of this inference."""
         redelivered = bool(self.request.delivery_info.get("redelivered"))
-        message = _message(topology.INFERENCE, arguments, self.request)
+        message = _message(topology.INFERENCE, task_id, self.request)
         with _ending(message, letters, batch.fail, _INFERENCE_FAILED):
             delivery = Delivery(message.task_id, redelivered, message.traceparent, message.request_id)
             batcher.submit(delivery, alone=redelivered).result()
@@ -53,41 +52,24 @@ def add_training_task(app: Celery, training: TrainingRun, letters: DeadLetters) 
     """The task behind the training queue."""
 
     @app.task(name=topology.TRAINING.task, bind=True)
-    def train(self: Any, *arguments: Any, **_named: Any) -> None:
+    def train(self: Any, task_id: str) -> None:
         """Train on the shown lists and their choices, and register the new version."""
-        message = _message(topology.TRAINING, arguments, self.request)
+        message = _message(topology.TRAINING, task_id, self.request)
         began_ns = tracing.now_ns()
         with _ending(message, letters, training.fail, _TRAINING_FAILED):
             training.run(message.task_id)
         tracing.shared("train", "consumer", [message.traceparent], began_ns)
 
 
-def _message(queue: WorkQueue, arguments: Sequence[Any], request: Any) -> TaskMessage:
-    """The message of this task; from now on, log lines of this thread carry its ids.
-
-    A message without a task's id ends here. The broker keeps it with the dead letters, if its policies are set.
-    """
-    task_id = _task_id(arguments)
-    if task_id is None:
-        RECORDS_REFUSED.labels("message").inc()
-        log.error("%s: a message without a task's id is refused: %.100r", queue.task, arguments)
-        raise Reject("its arguments are not one task id", requeue=False)
+def _message(queue: WorkQueue, task_id: str, request: Any) -> TaskMessage:
+    """The message of this task; from now on, log lines of this thread carry its ids."""
     traceparent, request_id = request.get("traceparent"), request.get("request_id")
     if not isinstance(traceparent, str) or not tracing.TRACEPARENT.fullmatch(traceparent):
         traceparent = None
     if not isinstance(request_id, str):
         request_id = None
-    logs.begin(logs.about(str(task_id), request_id=request_id, traceparent=traceparent))
-    return TaskMessage(queue, task_id, traceparent, request_id)
-
-
-def _task_id(arguments: Sequence[Any]) -> UUID | None:
-    if len(arguments) != 1 or not isinstance(arguments[0], str):
-        return None
-    try:
-        return UUID(arguments[0])
-    except ValueError:
-        return None
+    logs.begin(logs.about(task_id, request_id=request_id, traceparent=traceparent))
+    return TaskMessage(queue, UUID(task_id), traceparent, request_id)
 
 
 @contextmanager

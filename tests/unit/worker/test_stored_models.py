@@ -35,7 +35,7 @@ def named() -> set[str]:
 
 
 def counted() -> float:
-    return RECORDS_REFUSED.labels("model")._value.get()
+    return float(RECORDS_REFUSED.labels("model")._value.get())
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from placerank.db.records import dataset_problem, list_problem, texts
+from placerank.schema.records import dataset_problem, list_problem, texts
 
 PLACES = {7: (1.0, 2.0), 8: (3.0, 4.0), 9: (float("nan"), 1.0)}
 LIST: dict[str, Any] = {
