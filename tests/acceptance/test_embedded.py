@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import httpx
+import psutil
 import pytest
 from tests.acceptance.harness import (
     PLACE_FIELDS,
@@ -23,8 +30,10 @@ from tests.acceptance.harness import (
 
 from placerank.demo import synthetic
 from placerank.files import places as places_file
+from placerank.postgres.process import PidFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from placerank.domain import Place
@@ -97,6 +106,109 @@ class TestLives:
         assert len(ended.stderr.strip().splitlines()) == 1
         assert str(port) in ended.stderr
         assert not (tmp_path / "data").exists()
+
+
+class Clients:
+    """Clients that start inferences until they are told to end; ``accepted`` has the ids of those that got a 200."""
+
+    def __init__(self, url: str, count: int = 4) -> None:
+        self._url = url
+        self.accepted: list[str] = []
+        self.statuses: Counter[int] = Counter()
+        self._ending = threading.Event()
+        self._threads = ThreadPoolExecutor(count)
+        self._running = [self._threads.submit(self._ask) for _ in range(count)]
+
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._threads.shutdown()
+        for one in self._running:
+            one.result()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as http:
+            while not self._ending.is_set():
+                try:
+                    reply = http.post("/inference/start", json=traveller())
+                except httpx.TransportError:
+                    assert self._ending.is_set() or self.lenient
+                    return
+                self.statuses[reply.status_code] += 1
+                if reply.status_code == 200:
+                    self.accepted.append(reply.json()["task_id"])
+                else:
+                    problem(reply, 503, "database_unavailable")
+
+    #: Whether the process may end while they ask.
+    lenient = False
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Embedded]:
+    """``placerank run``, of which the database may be killed."""
+    made = Embedded(tmp_path)
+    made.start()
+    made.wait_until_ready()
+    yield made
+    made.close()
+
+
+class TestTheDatabaseDies:
+    @staticmethod
+    def server(embedded: Embedded) -> int:
+        """The process id of the server that runs now; 0 while there is none."""
+        file = PidFile.read(embedded.data_dir / "postgresql" / "data")
+        return file.pid if file is not None else 0
+
+    def kill(self, embedded: Embedded) -> None:
+        before = self.server(embedded)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: self.server(embedded) not in {0, before, embedded.process.pid})
+
+    def test_nothing_that_was_accepted_is_lost_and_clients_are_told_to_try_again(self, mortal: Embedded) -> None:
+        with Clients(mortal.api.url) as clients:
+            eventually(lambda: clients.statuses[200] > 20)
+            self.kill(mortal)
+            eventually(lambda: mortal.api.http.get("/healthz/ready").status_code == 200, 20)
+            served = clients.statuses[200]
+            eventually(lambda: clients.statuses[200] > served + 20)
+        assert set(clients.statuses) <= {200, 503}
+        for task_id in clients.accepted:
+            assert mortal.api.finished(task_id)["status"] == "SUCCESS"
+        text = mortal.api.http.get("/metrics").text
+        assert "placerank_postgres_restarts_total 1.0" in text
+        assert 'placerank_part_failures_total{part="bundled PostgreSQL"} 1.0' in text
+        assert 'placerank_part_failures_total{part="relay"} 0.0' in text
+        said = mortal.process.output
+        assert said.count("bundled PostgreSQL failed") == 1
+        assert said.count("the server was started again") == 1
+        second = command("run", "--port", "0", "--data-dir", str(mortal.data_dir))
+        assert second.returncode == 1
+        assert str(mortal.data_dir) in second.stderr
+
+    def test_after_the_fourth_time_the_process_ends_with_a_sentence_and_leaves_nothing(self, mortal: Embedded) -> None:
+        with Clients(mortal.api.url) as clients:
+            clients.lenient = True
+            for _ in range(3):
+                self.kill(mortal)
+                eventually(lambda: mortal.api.http.get("/healthz/ready").status_code == 200, 20)
+            family = psutil.Process(mortal.process.pid).children(recursive=True)
+            os.kill(self.server(mortal), signal.SIGKILL)
+            eventually(lambda: not mortal.process.alive())
+        assert mortal.process.code == 1
+        last = mortal.process.output.strip().splitlines()[-1]
+        assert last.startswith("placerank: bundled PostgreSQL failed 4 times within 60 s, so this process ends: ")
+        assert str(mortal.data_dir / "postgresql" / "server.log") in last
+        _, left = psutil.wait_procs(family, timeout=5)
+        assert not left
+        # The next start finds everything that was accepted, and finishes it.
+        mortal.start()
+        mortal.wait_until_ready()
+        for task_id in clients.accepted:
+            assert mortal.api.finished(task_id)["status"] == "SUCCESS"
 
 
 class TestPlaces:

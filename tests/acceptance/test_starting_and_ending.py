@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from tests.acceptance.harness import Api, Process, command, eventually, traveller
+from tests.acceptance.harness import Api, Process, command, eventually, rows, traveller
 from tools.services.private import free_port
 
 if TYPE_CHECKING:
@@ -181,3 +183,60 @@ def test_an_api_that_leaves_serves_on_sends_clients_elsewhere_and_answers_who_wa
     assert answered[0].json()["status"] == "PENDING"
     with pytest.raises(httpx.TransportError):
         api.info()
+
+
+@pytest.fixture
+def relaying(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Process, int]]:
+    """A relay on a migrated database, and the port of its metrics."""
+    assert command("migrate", environment=environment).returncode == 0
+    port = free_port()
+    process = Process(
+        ["relay"], {**environment, "PLACERANK_TELEMETRY__METRICS_PORT": str(port)}, tmp_path / "relay.log"
+    )
+    process.start()
+    eventually(lambda: failures(port, "relay") == 0)
+    yield process, port
+    process.close()
+
+
+def failures(port: int, part: str) -> float | None:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    found = re.search(rf'^placerank_part_failures_total{{part="{part}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def test_a_part_that_fails_is_named_counted_and_starts_again(
+    relaying: tuple[Process, int], environment: dict[str, str]
+) -> None:
+    process, port = relaying
+    url = environment["DATABASE_URL"]
+    rows(url, "ALTER TABLE inferences RENAME COLUMN published_at TO away")
+    eventually(lambda: (failures(port, "relay") or 0) >= 1)
+    rows(url, "ALTER TABLE inferences RENAME COLUMN away TO published_at")
+    eventually(lambda: "relay failed, it starts again in 0.1 s" in process.output)
+    assert "UndefinedColumn" in process.output
+    assert process.alive()
+    assert failures(port, "canary watch") == 0
+    process._end(signal.SIGTERM)
+    assert process.code == 0
+
+
+def test_a_part_that_keeps_failing_ends_its_process_with_a_sentence(
+    relaying: tuple[Process, int], environment: dict[str, str]
+) -> None:
+    process, _ = relaying
+    rows(environment["DATABASE_URL"], "ALTER TABLE inferences RENAME COLUMN published_at TO away")
+    eventually(lambda: not process.alive())
+    assert process.code == 1
+    last = process.output.strip().splitlines()[-1]
+    assert last.startswith("placerank: relay failed 5 times within 60 s, so this process ends: UndefinedColumn")
+    assert process.output.count("relay failed, it starts again") == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_relay_that_is_told_to_end_says_nothing_of_failures(
+    relaying: tuple[Process, int], number: signal.Signals
+) -> None:
+    process, _ = relaying
+    process.stop(number)
+    assert "failed" not in process.output

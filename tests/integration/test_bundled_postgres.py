@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
@@ -84,6 +84,11 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
+
+
+def fail_with(connection: psycopg.Connection[Any], statement: str) -> None:
+    with pytest.raises(psycopg.Error):
+        connection.execute(statement.encode())
 
 
 def pid_file(data_dir: Path) -> PidFile:
@@ -280,7 +285,7 @@ def test_whatever_ends_a_kept_server_it_is_started_again_at_the_same_address(
 def test_a_backend_that_computes_does_not_hold_up_the_restart(kept: Kept) -> None:
     with psycopg.connect(kept.url, autocommit=True) as connection:
         (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
-        busy = threading.Thread(target=lambda: pytest.raises(psycopg.Error, connection.execute, ENDLESS))
+        busy = threading.Thread(target=fail_with, args=(connection, ENDLESS))
         busy.start()
         wait_for(lambda: execute(kept.url, f"SELECT state FROM pg_stat_activity WHERE pid = {pid}") == [("active",)])
         kept.kill()

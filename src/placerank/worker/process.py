@@ -145,7 +145,8 @@ def run(work: Work) -> int:
     work.stop()
     if not _told_to_end(worker):
         raise WorkerEnded(f"The worker of {work.queue.name} has ended without being told to; the log says why.")
-    return int(worker.exitcode or 0)
+    # Celery's own exit code after Ctrl-C is 1.
+    return 0
 
 
 class WorkerEnded(PlacerankError):

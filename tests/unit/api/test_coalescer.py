@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from placerank.api.coalescer import Coalescer
-from placerank.errors import DatabaseUnavailable, Overloaded
+from placerank.errors import DatabaseUnavailable, Overloaded, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,3 +204,22 @@ async def test_one_bad_item_fails_alone() -> None:
     outcomes = await asyncio.gather(*(together.submit(n) for n in range(20)), return_exceptions=True)
     assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ValueError)] == [7]
     assert [outcome for outcome in outcomes if outcome != outcomes[7]] == [n for n in range(20) if n != 7]
+
+
+async def test_a_call_that_a_library_cancels_fails_its_callers_and_nobody_hangs() -> None:
+    trip = Trip()
+    cancelled = [True]
+
+    async def run(items: Sequence[int]) -> Sequence[int]:
+        if cancelled.pop(0) if cancelled else False:
+            lost = asyncio.get_running_loop().create_future()
+            lost.cancel()
+            await lost
+        return await trip.run(items)
+
+    together = Coalescer(run, flights=1)
+    first = [asyncio.create_task(together.submit(n)) for n in (1, 2)]
+    for call in first:
+        with pytest.raises(ServiceUnavailable):
+            await asyncio.wait_for(call, 1)
+    assert await asyncio.wait_for(together.submit(3), 1) == 30

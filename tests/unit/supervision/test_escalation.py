@@ -47,17 +47,27 @@ class Ends:
 def test_the_first_failure_ends_the_process_and_is_raised() -> None:
     ends = Ends()
     escalation = Escalation(ends.tell, ends.force)
-    with pytest.raises(PartFailed, match="^first$"), escalation.armed():
-        escalation.fail("first")
-        escalation.fail("second")
+
+    def fail_twice() -> None:
+        with escalation.armed():
+            escalation.fail("first")
+            escalation.fail("second")
+
+    with pytest.raises(PartFailed, match=r"^first$"):
+        fail_twice()
     assert (ends.told, ends.forced) == (1, [])
 
 
 def test_it_replaces_the_exit_code_of_the_shutdown() -> None:
     escalation = Escalation(lambda: None)
-    with pytest.raises(PartFailed, match="failed"), escalation.armed():
-        escalation.fail("it failed")
-        sys.exit(0)
+
+    def fail_and_exit() -> None:
+        with escalation.armed():
+            escalation.fail("it failed")
+            sys.exit(0)
+
+    with pytest.raises(PartFailed, match="it failed"):
+        fail_and_exit()
 
 
 def test_without_a_failure_nothing_changes() -> None:
@@ -81,9 +91,14 @@ def test_a_failure_before_the_process_is_ready_counts_too() -> None:
 def test_a_shutdown_that_hangs_is_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
     ends = Ends()
     escalation = Escalation(ends.tell, ends.force)
-    with pytest.raises(PartFailed), escalation.armed(0.01):
-        escalation.fail("it hangs.")
-        assert ends.was_forced.wait(5)
+
+    def hang() -> None:
+        with escalation.armed(0.01):
+            escalation.fail("it hangs.")
+            assert ends.was_forced.wait(5)
+
+    with pytest.raises(PartFailed):
+        hang()
     assert ends.forced == [1]
     assert "it hangs." in capsys.readouterr().err
 
@@ -93,8 +108,7 @@ def test_a_shutdown_that_hangs_is_cut_short(capsys: pytest.CaptureFixture[str]) 
     [
         ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))", 0, ""),
         (
-            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
-            "threading.Timer(0.2, escalation.fail, ['The part is gone.']).start()",
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); escalation.fail('The part is gone.')",
             1,
             "placerank: The part is gone.",
         ),

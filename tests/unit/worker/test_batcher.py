@@ -165,3 +165,71 @@ def test_answers_too_few_fail_their_callers_and_nothing_hangs(batches: Batches) 
     with pytest.raises(ValueError):
         batcher.submit("b").result(1)
     batcher.stop()
+
+
+class Gone(Exception):
+    """What callers get whose batch was interrupted."""
+
+
+class Breaking(Batches):
+    """As ``Batches``; the item "exit" ends the thread, as ``sys.exit`` in a library would."""
+
+    def run(self, items: Sequence[str]) -> list[str]:
+        results = super().run(items)
+        if "exit" in items:
+            raise SystemExit(0)
+        return results
+
+
+def breaking(batches: Batches, sentences: list[str]) -> MicroBatcher[str, str]:
+    return MicroBatcher(batches.run, most=8, interrupted=lambda: Gone("interrupted"), escalate=sentences.append)
+
+
+def test_what_ends_the_thread_fails_its_own_batch_and_the_thread_starts_again() -> None:
+    batches, sentences = Breaking(), list[str]()
+    batcher = breaking(batches, sentences)
+    batcher.start()
+    hold(batcher, batches)
+    ending, alone = [batcher.submit(item) for item in ("a", "exit", "b")], batcher.submit("c", alone=True)
+    batches.gate.set()
+    for future in (*ending, alone):
+        with pytest.raises(Gone):
+            future.result(5)
+    assert batcher.submit("d").result(5) == "D"
+    assert batcher.idle_s < 5
+    batcher.stop()
+    assert sentences == []
+
+
+def test_when_the_thread_is_given_up_no_caller_waits_for_ever() -> None:
+    batches, sentences = Breaking(), list[str]()
+    batcher = breaking(batches, sentences)
+    batcher.start()
+    for _ in range(5):
+        with pytest.raises(Gone):
+            batcher.submit("exit").result(5)
+    assert eventually(lambda: len(sentences) == 1)
+    with pytest.raises(Gone):
+        batcher.submit("later").result(5)
+    batcher.stop()
+
+
+def test_an_error_that_is_no_items_fault_is_not_tried_item_by_item(batches: Batches) -> None:
+    batcher = MicroBatcher(batches.run, most=8, shared=(ValueError,))
+    batcher.start()
+    hold(batcher, batches)
+    futures = [batcher.submit(item) for item in ("a", "bad", "b")]
+    batches.gate.set()
+    for future in futures:
+        with pytest.raises(ValueError):
+            future.result(5)
+    assert batches.seen == [["hold"], ["a", "bad", "b"]]
+    batcher.stop()
+
+
+def test_what_is_handed_in_after_the_end_is_refused(batches: Batches) -> None:
+    batcher = breaking(batches, [])
+    batcher.start()
+    batcher.stop()
+    with pytest.raises(Gone):
+        batcher.submit("late").result(5)
