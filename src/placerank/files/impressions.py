@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -101,9 +102,8 @@ def _rows(lines: Lines) -> Iterator[_Row]:
     """Yield each row with its line; any bad row ends it, because a list without it is another list."""
     problems = Problems()
     for line, row in _json_rows(lines, problems) if is_json(lines) else _table_rows(lines, problems):
-        _stop_at(problems)
-        if not is_utf8("".join(row)):
-            raise UnusableFile(NOT_UTF8, line)
+        if problems.found:
+            break
         yield line, row
     _stop_at(problems)
 
@@ -115,12 +115,13 @@ def _stop_at(problems: Problems) -> None:
 
 def _table_rows(lines: Lines, problems: Problems) -> Iterator[_Row]:
     table, decimals = Table(lines, _EXPECTED, problems), Decimals()
-    order = [table.header.index(column) for column in _COLUMNS]
+    order, numbers = [table.header.index(column) for column in _COLUMNS], itemgetter(*_NUMBERS)
     for line, cells in table.rows():
         row = [cells[one] for one in order]
-        with _at(line):
-            for one in _NUMBERS:
-                if "," in row[one] or ("." in row[one] and not decimals.settled):
+        text = "".join(numbers(row))
+        if "," in text or ("." in text and not decimals.settled):
+            with _at(line):
+                for one in _NUMBERS:
                     row[one] = decimals.plain(line, row[one])
         yield line, row
     decimals.check()
@@ -159,6 +160,8 @@ def _lists(rows: Iterator[_Row], list_rows: int) -> Iterator[list[_Row]]:
 
 def _traveller(cells: Sequence[str]) -> Traveller:
     row = dict(zip(TRAVELLER_FIELDS, cells, strict=True))
+    if not is_utf8(row["name"]):
+        raise ValueError(NOT_UTF8)
     wishes = {wish: parse_flag(row[wish]) for wish, _ in WISHES}
     return Traveller(
         name=row["name"],

@@ -282,3 +282,12 @@ def test_random_damage_loses_no_row_in_silence(tmp_path: Path) -> None:
             continue
         # Cells may have been joined or divided, but every line is one row.
         assert len(found.rows) + found.bad_rows == 60
+
+
+def test_a_name_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
+    found = text([{**row, "name": f"Zoë {row['name']}"} for row in lists()]).encode("latin-1")
+    with pytest.raises(UnusableFile, match=r"line 2: The text is not UTF-8"):
+        read_impressions(write(tmp_path / "a.csv", found))
+    bad = read_travellers(write(tmp_path / "b.csv", found))
+    assert (bad.travellers, bad.bad_rows) == ([], 500)
+    assert bad.problems[0].column == "name"

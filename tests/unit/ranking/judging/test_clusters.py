@@ -39,6 +39,8 @@ def test_a_richer_candidate_has_to_win_with_different_travellers() -> None:
     gains = np.zeros(500)
     gains[:100] = RNG.normal(0.1, 0.01, 100)
     gains[100:] = RNG.normal(-0.01, 0.01, 400)
-    losses = {candidate.kind: 1 - gains * (place > 0) for place, candidate in enumerate(CANDIDATES)}
+    losses: dict[str, np.ndarray] = {
+        candidate.kind: 1 - gains * (place > 0) for place, candidate in enumerate(CANDIDATES)
+    }
     assert _simplest_of_the_best(losses, np.arange(500)) is CANDIDATES[1]
     assert _simplest_of_the_best(losses, np.repeat(np.arange(10), 50)) is CANDIDATES[0]

@@ -125,8 +125,8 @@ def test_what_had_no_chance_cannot_have_been_shown() -> None:
 def repeated(log: Logged, times: int) -> Logged:
     """Every decision several times, each time of the same traveller."""
     names = [str(one) for one in range(len(log.rewards))]
-    parts = (np.repeat(values, times) for values in (log.propensities, log.target, log.rewards))
-    return Logged(*parts, np.repeat(names, times).tolist())
+    propensities, target, rewards = (np.repeat(each, times) for each in (log.propensities, log.target, log.rewards))
+    return Logged(propensities, target, rewards, np.repeat(names, times).tolist())
 
 
 def each_estimate(log: Logged) -> list[Estimate]:
