@@ -55,7 +55,7 @@ class Part:
 
     @property
     def failures(self) -> float:
-        return PART_FAILURES.labels(self.name)._value.get()
+        return float(PART_FAILURES.labels(self.name)._value.get())
 
     async def _run(self) -> None:
         self.runs += 1

@@ -36,7 +36,7 @@ class Part:
 
     @property
     def failures(self) -> float:
-        return PART_FAILURES.labels(self.name)._value.get()
+        return float(PART_FAILURES.labels(self.name)._value.get())
 
     def _run(self) -> None:
         self.runs += 1
@@ -89,7 +89,12 @@ def test_told_to_end_it_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_error_while_it_ends_is_no_failure() -> None:
-    part = Part(lambda: (part.lasting.set(), part.told.wait(), raises()))
+    def ends_badly() -> None:
+        part.lasting.set()
+        part.told.wait()
+        raises()
+
+    part = Part(ends_badly)
     part.thread.start()
     assert part.lasting.wait(5)
     assert part.thread.stop(5)
@@ -98,7 +103,12 @@ def test_an_error_while_it_ends_is_no_failure() -> None:
 
 def test_it_can_be_told_to_end_while_it_pauses() -> None:
     failed = threading.Event()
-    part = Part(lambda: (failed.set(), raises()), intensity=Intensity(pauses_s=(3600.0,)))
+
+    def fails() -> None:
+        failed.set()
+        raises()
+
+    part = Part(fails, intensity=Intensity(pauses_s=(3600.0,)))
     part.thread.start()
     assert failed.wait(5)
     assert part.thread.stop(5)

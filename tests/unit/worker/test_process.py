@@ -95,7 +95,7 @@ def test_a_worker_in_a_thread_starts_again() -> None:
     app.conf.worker_consumer = "placerank.worker.consumer:Consumer"
     app.steps["consumer"].add(Up)
 
-    @app.task(name=topology.TRAINING.task)
+    @app.task(name=topology.TRAINING.task)  # type: ignore[untyped-decorator]
     def work() -> None:
         done.set()
 
@@ -112,6 +112,6 @@ def test_a_worker_in_a_thread_starts_again() -> None:
         assert done.wait(10)
     finally:
         thread.stop()
-        with Connection("memory://") as connection:
+        with Connection("memory://") as connection:  # type: ignore[no-untyped-call]
             connection.channel().queue_purge(topology.TRAINING.name)
     assert failures.get() == before + 1
