@@ -105,6 +105,11 @@ class InferenceRepository:
         rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
         return (rows[0]["task_id"], rows[0]["digest"]) if rows else None
 
+    async def repeats(self, caller: str, key: str) -> bool:
+        """Whether a start with this idempotency key repeats an earlier one: the key is stored and has not expired."""
+        rows = await self._database.fetch("find_idempotency_key", {"caller": caller, "key": key})
+        return bool(rows) and not rows[0]["expired"]
+
     async def backlog(self, limit: int) -> int:
         """How many inferences are unfinished, counted up to ``limit``."""
         return int((await self._database.fetch("backlog", {"limit": limit}))[0]["count"])

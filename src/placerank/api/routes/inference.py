@@ -116,6 +116,8 @@ def router(desk: Desk) -> APIRouter:
             CANCELLED.inc()
             record = answers.ended(str(task_id), standing.status, standing.problem)
             await desk.cache.put({task_id: record.encode()}, wake=True)
+        if standing.status.finished:
+            # Its end may not have been announced here yet; the tracker would call it pending.
             desk.tracker.finished([task_id])
         found = await desk.tracker.look(task_id)
         return replies.raw(replies.status_body(task_id, found or standing))
@@ -168,8 +170,8 @@ async def _not_stored(desk: Desk, start: Start) -> UUID:
 
 
 async def _admit(desk: Desk, start: Start) -> None:
-    """Raise ``Overloaded`` when the backlog is full; a request with a stored key is always admitted."""
-    if start.key is None or await desk.inferences.find_key(start.caller, start.key) is None:
+    """Raise ``Overloaded`` when the backlog is full; a request that repeats an earlier one is always admitted."""
+    if start.key is None or not await desk.inferences.repeats(start.caller, start.key):
         await desk.backlog.check()
 
 

@@ -52,8 +52,9 @@ new_events AS (
 SELECT id, row_id FROM input;
 
 -- name: find_idempotency_key
--- The task and the digest of the body that are stored for an idempotency key.
-SELECT task_id, digest FROM idempotency_keys WHERE caller = :caller AND key = :key;
+-- The task and the digest of the body that are stored for an idempotency key, and whether a start may take the key over.
+SELECT task_id, digest, created_at < now() - interval '24 hours' AS expired
+FROM idempotency_keys WHERE caller = :caller AND key = :key;
 
 -- name: mark_published
 -- The broker has confirmed these. Rows that have finished, or that a worker is finishing (locked), need no mark.
