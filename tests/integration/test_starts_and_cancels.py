@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from httpx import ASGITransport, AsyncClient
@@ -38,7 +38,7 @@ async def test_an_expired_key_meets_the_backlog_limit_as_a_new_request_does(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with client(database_url, monkeypatch, backlog_limit=1) as http:
-        request = {"json": traveller(), "headers": {"Idempotency-Key": "k"}}
+        request: Any = {"json": traveller(), "headers": {"Idempotency-Key": "k"}}
         first = (await http.post("/inference/start", **request)).json()["task_id"]
         rows(database_url, "UPDATE idempotency_keys SET created_at = now() - interval '23 hours 59 minutes'")
         repeated = await http.post("/inference/start", **request)
