@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import pytest
 from celery import bootsteps
@@ -96,7 +97,8 @@ def test_a_worker_in_a_thread_starts_again() -> None:
     app.steps["consumer"].add(Up)
 
     @app.task(name=topology.TRAINING.task)  # type: ignore[untyped-decorator]
-    def work() -> None:
+    def work(task_id: str) -> None:
+        assert UUID(task_id)
         done.set()
 
     thread = WorkerThread(Work(app, topology.TRAINING, 1, lambda: None, lambda: None, lambda: None))
@@ -108,7 +110,7 @@ def test_a_worker_in_a_thread_starts_again() -> None:
         up[0].stop()
         eventually(lambda: len(up) == 2)
         assert failures.get() == before + 1
-        work.apply_async(queue=topology.TRAINING.name, routing_key=topology.TRAINING.name)
+        work.apply_async((str(uuid4()),), queue=topology.TRAINING.name, routing_key=topology.TRAINING.name)
         assert done.wait(10)
     finally:
         thread.stop()
