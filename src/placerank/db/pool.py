@@ -36,6 +36,8 @@ OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.Read
 #: After this many seconds a pool stops its own attempts, and the next request starts a new one. Otherwise requests
 #: would wait for the pool's back-off, which grows to minutes.
 _RECONNECT_S = 2.0
+#: A timer that fires this late says that this process stood still, not that the database was slow.
+_LATE_S = 0.05
 
 
 def connection_options(application_name: str) -> dict[str, Any]:
@@ -92,8 +94,7 @@ class AsyncDatabase:
         """Await work for ``timeout_s`` at most, by default the timeout of requests; raises ``DatabaseUnavailable``."""
         task = asyncio.ensure_future(work)
         # Not asyncio.timeout: if psycopg is cancelled, it asks the server to cancel. A hung server hangs that too.
-        done, _ = await asyncio.wait({task}, timeout=timeout_s or self._timeout_s)
-        if not done:
+        if not await _ended(task, timeout_s or self._timeout_s):
             self._abandon(task)
             raise DatabaseUnavailable("The database did not answer in time; try again.")
         with _explained():
@@ -107,8 +108,14 @@ class AsyncDatabase:
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
         """A transaction of several statements. It has no timeout of its own: a request awaits it with ``in_time``."""
         with _explained():
-            async with self._pool.connection() as connection, connection.transaction():
-                yield AsyncTransaction(connection)
+            async with self._pool.connection() as connection:
+                try:
+                    async with connection.transaction():
+                        yield AsyncTransaction(connection)
+                except asyncio.CancelledError:
+                    # As in ``_fetch``.
+                    await connection.close()
+                    raise
 
     async def schema_revision(self) -> str:
         """The revision that the database is at; empty before the first migration."""
@@ -126,6 +133,10 @@ class AsyncDatabase:
                 if connection.broken:
                     self._check_soon()
                 raise
+            except asyncio.CancelledError:
+                # The server may get psycopg's request to cancel much later. It would end whatever runs then.
+                await connection.close()
+                raise
 
     def _check_soon(self) -> None:
         task = asyncio.ensure_future(self._pool.check())
@@ -140,6 +151,17 @@ class AsyncDatabase:
         self._abandoned.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+async def _ended(task: asyncio.Task[Any], within_s: float) -> bool:
+    """Whether the task ended in time. If this process stood still meanwhile, what has arrived gets as long again."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + within_s
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    late_s = loop.time() - due
+    if not done and late_s > _LATE_S:
+        done, _ = await asyncio.wait({task}, timeout=min(late_s, within_s))
+    return bool(done)
 
 
 @contextmanager
