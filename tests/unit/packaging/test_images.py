@@ -54,7 +54,9 @@ def test_code_is_the_last_layer(target: str) -> None:
     assert layers[-1].copied_from == "package"
     for layer in layers[:-1]:
         before = whole(layer.copied_from or "")
-        assert not [one for one in before if one.name == "COPY" and "src" in one.sources], "an early layer contains code"
+        assert not [one for one in before if one.name == "COPY" and "src" in one.sources], (
+            "an early layer contains code"
+        )
 
 
 def test_all_but_torch_is_installed_by_hash() -> None:
