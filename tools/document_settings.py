@@ -14,6 +14,11 @@ Settings are environment variables. If a value is wrong, a variable is unknown o
 the process ends with exit code 2 and a sentence that names the variable. `placerank config` prints the settings in
 force.
 
+A setting that guards something, such as a list of keys, a password or `sslrootcert` in an address, is off only if it is
+not set. If it is set to nothing, to blanks or to a file that does not exist, the process does not start. Every variable
+that begins with `PLACERANK_` must be a setting; only the service links of Kubernetes (`PLACERANK_API_SERVICE_HOST`,
+`PLACERANK_API_PORT=tcp://…`) are ignored.
+
 The common spellings of addresses are accepted: `postgres://`, `postgresql+psycopg2://`, `pyamqp://`, and a virtual host
 given as `/`, `//` or by name.
 

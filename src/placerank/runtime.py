@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from placerank.cache.probe import RedisProbe
 from placerank.cache.redis import RedisApiCache, RedisWorkerCache, refused
+from placerank.config import keys
 from placerank.db.catalogue import CatalogueRepository
 from placerank.db.migrate import lacking
 from placerank.db.pool import AsyncDatabase, Database
@@ -31,8 +32,6 @@ from placerank.supervision.tasks import SupervisedTask
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from pydantic import SecretStr
 
     from placerank.cache.ports import ApiCache, Listener, WorkerCache
     from placerank.config.settings import Settings
@@ -165,8 +164,8 @@ def api_runtime(settings: Settings, *, cache: ApiCache | None = None, publisher:
             max_concurrency=settings.api.max_concurrency,
             backlog_limit=settings.inference.backlog_limit,
             deadline_s=settings.inference.deadline_s,
-            keys=_keys(settings.api.keys),
-            admin_keys=_keys(settings.api.admin_keys),
+            keys=keys.split(settings.api.keys.get_secret_value()),
+            admin_keys=keys.split(settings.api.admin_keys.get_secret_value()),
         ),
     )
 
@@ -320,7 +319,3 @@ def _check_broker(settings: Settings) -> None:
     except Exception:
         # The check runs beside the relay, which does not need it.
         log.exception("broker: the definitions were not checked")
-
-
-def _keys(listed: SecretStr) -> tuple[str, ...]:
-    return tuple(key.strip() for key in listed.get_secret_value().split(",") if key.strip())

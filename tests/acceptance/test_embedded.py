@@ -291,6 +291,12 @@ class TestSettings:
         [
             ("api", "PLACERANK_API__PORT", {"PLACERANK_API__PORT": "abc"}),
             ("api", "PLACERANK_API__PROT", {"PLACERANK_API__PROT": "8000"}),
+            ("api", "PLACERANK_API__ADMIN_KEYS", {"PLACERANK_API__ADMIN_KEYS": " "}),
+            ("api --host=", "PLACERANK_API__HOST", {}),
+            ("run", "PLACERANK_API__KEYS", {"PLACERANK_API__KEYS": ",", "PLACERANK_API__ADMIN_KEYS": "one"}),
+            ("run", "PLACERANK_ADMIN_KEYS", {"PLACERANK_ADMIN_KEYS": "secret"}),
+            ("relay", "PLACERANK_BROKER__PASSWORD", {"PLACERANK_BROKER__PASSWORD": "  "}),
+            ("migrate", "DATABASE_URL", {"DATABASE_URL": "postgresql://db/trips?sslmode=require&sslrootcert="}),
             ("migrate", "DATABASE_URL", {"DATABASE_URL": "nonsense"}),
             ("relay", "CELERY_BROKER_URL", {"CELERY_BROKER_URL": "redis://localhost"}),
             ("worker --queue inference", "CELERY_BACKEND_URL", {"CELERY_BACKEND_URL": "redis://localhost/zero"}),

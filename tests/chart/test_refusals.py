@@ -172,7 +172,58 @@ REFUSED = {
         APIS,
         ("api.httpRoute.enabled is true without a Gateway: set api.httpRoute.parentRefs."),
     ),
+    "Secret without the name of its key": (
+        ("api.auth.existingSecret=keys", "api.auth.adminKeysKey="),
+        APIS,
+        (
+            "api.auth.existingSecret is set without the names of its keys: set api.auth.keysKey and "
+            "api.auth.adminKeysKey."
+        ),
+    ),
+    "variable that is no setting": (
+        ("api.extraEnv[0].name=PLACERANK_ADMIN_KEYS", "api.extraEnv[0].value=secret"),
+        APIS,
+        (
+            "api.extraEnv has PLACERANK_ADMIN_KEYS, which is not a setting of placerank, because its name has no "
+            "double underscore: use a name of docs/reference/settings.md."
+        ),
+    ),
+    "blank password": (
+        ("worker.classes.cpu.extraEnv[0].name=PLACERANK_CACHE__PASSWORD", "worker.classes.cpu.extraEnv[0].value=  "),
+        APIS,
+        "worker.classes.cpu.extraEnv.PLACERANK_CACHE__PASSWORD is blank: give it a value or remove it.",
+    ),
 }
+
+NO_KEYS = ["", " ", r"\,", r" \, \,"]
+UNSENDABLE = ["one two", r"one\,-", "sécret", r'\,""']
+LISTS = {
+    "settings.{}": ("settings.{}={}",),
+    "api.extraEnv.{}": ("api.extraEnv[0].name={}", "api.extraEnv[0].value={}"),
+    "relay.extraEnv.{}": ("relay.extraEnv[0].name={}", "relay.extraEnv[0].value={}"),
+    "worker.defaults.extraEnv.{}": ("worker.defaults.extraEnv[0].name={}", "worker.defaults.extraEnv[0].value={}"),
+}
+
+
+def _render_keys(sets: tuple[str, ...], variable: str, value: str) -> str:
+    head, tail = (sets[0], sets[-1]) if len(sets) > 1 else ("", sets[0])
+    named = [head.format(variable)] if head else []
+    return render_text(*named, tail.format(variable, value) if not head else tail.format(value))
+
+
+@pytest.mark.parametrize("variable", ["PLACERANK_API__KEYS", "PLACERANK_API__ADMIN_KEYS"])
+@pytest.mark.parametrize("at", LISTS)
+@pytest.mark.parametrize("value", [*NO_KEYS, *UNSENDABLE])
+def test_a_list_of_keys_without_a_usable_one_is_refused(at: str, variable: str, value: str) -> None:
+    with pytest.raises(RenderFailed) as refused:
+        _render_keys(LISTS[at], variable, value)
+    reason = "holds no key" if value in NO_KEYS else "holds a key that no client can send"
+    assert f"{at.format(variable)} {reason}" in str(refused.value)
+
+
+@pytest.mark.parametrize("at", LISTS)
+def test_a_list_of_usable_keys_is_rendered(at: str) -> None:
+    assert "one, two," in _render_keys(LISTS[at], "PLACERANK_API__ADMIN_KEYS", r"one\, two\,")
 
 
 @pytest.mark.parametrize(("sets", "apis", "sentence"), REFUSED.values(), ids=REFUSED)
@@ -202,6 +253,9 @@ def test_a_long_release_name_is_refused() -> None:
         ("redis.maxMemory=lots", "redis: maxMemory not match"),
         ("postgresql.replicas=2", "postgresql: replicas not allowed"),
         ("settings.DATABASE_URL=x", "settings DATABASE_URL not allowed"),
+        ("api.auth.existingSecret= ", "api auth existingSecret not match"),
+        ("api.auth.keysKey= ", "api auth keysKey not match"),
+        ("redis.auth.existingSecret=\t", "redis: auth existingSecret not match"),
         ("externalRabbitmq.managementUrl=http://me:secret@b", "externalRabbitmq managementUrl not match"),
     ],
 )

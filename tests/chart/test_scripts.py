@@ -29,6 +29,9 @@ PASSWORDS = [
 ]
 
 
+BLANK = ["", " ", "\n", " \t"]
+
+
 def _run(script: str, folders: dict[str, Path], shell: str, **variables: str) -> None:
     """Run a script of the chart with other folders (``folders``: path in the script, path here)."""
     for inside, outside in folders.items():
@@ -83,3 +86,25 @@ def test_the_cache_gets_its_password_in_a_file(password: str, tmp_path: Path) ->
     escaped = password.replace("\\", "\\\\").replace('"', '\\"')
     assert seen[-1] == f'requirepass "{escaped}"'
     assert (tmp_path / "out.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("password", BLANK, ids=ascii)
+def test_a_blank_password_opens_no_cache(password: str, tmp_path: Path) -> None:
+    files = of_kind(render(), "ConfigMap")["placerank-redis"]["data"]
+    (tmp_path / "redis.conf").write_text(files["redis.conf"])
+    script = files["start.sh"].replace("exec redis-server", "echo started")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _run(script, {"/etc/placerank": tmp_path, "/tmp/redis.conf": tmp_path / "o"}, "sh", REDISCLI_AUTH=password)
+    assert "password in the Secret is blank" in failed.value.stderr
+    assert not failed.value.stdout
+
+
+@pytest.mark.parametrize("name", ["RABBITMQ_USERNAME", "RABBITMQ_PASSWORD", "ERLANG_COOKIE"])
+@pytest.mark.parametrize("value", BLANK, ids=ascii)
+def test_a_blank_secret_opens_no_broker(name: str, value: str, tmp_path: Path) -> None:
+    files = of_kind(render(), "ConfigMap")["placerank-rabbitmq"]["data"]
+    secrets = {"RABBITMQ_USERNAME": "me", "RABBITMQ_PASSWORD": "secret", "ERLANG_COOKIE": "cookie"} | {name: value}
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _run(files["prepare.sh"], {"/var/lib/rabbitmq": tmp_path}, "bash", RABBITMQ_VHOST="placerank", **secrets)
+    assert f"{name} is blank" in failed.value.stderr
+    assert list(tmp_path.iterdir()) == []

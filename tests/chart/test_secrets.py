@@ -93,3 +93,11 @@ def test_the_keys_of_the_api_reach_it_and_the_test_and_nobody_else() -> None:
         part.name for part in parts(objects) for c in part.containers() if "PLACERANK_API__KEYS" in environment(c)
     }
     assert holders == {"Deployment/placerank-api", "Pod/placerank-test"}
+
+
+def test_without_keys_no_variable_of_them_is_set() -> None:
+    """A variable that is set to nothing would stop the API's start."""
+    for part in parts(render()):
+        for container in part.containers():
+            assert not [name for name in environment(container) if name.endswith("KEYS")], part.name
+            assert "" not in environment(container).values(), part.name

@@ -79,3 +79,33 @@ variables that remain keep their order, so that $(NAME) can refer to earlier one
 {{- end -}}
 {{ include "placerank.lastOfEach" (join "\n" $all) }}
 {{- end -}}
+
+{{/* Fails for a variable with placerank's prefix that is no setting. Takes (dict "at" … "name" …). */}}
+{{- define "placerank.checkName" -}}
+{{- if and (hasPrefix "PLACERANK_" (upper .name)) (not (regexMatch "^PLACERANK_[A-Z0-9]+__[A-Z0-9_]+$" (upper .name))) -}}
+{{- fail (printf "%s has %s, which is not a setting of placerank, because its name has no double underscore: use a name of docs/reference/settings.md." .at .name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails for a variable that guards something and holds nothing usable. Takes (dict "at" … "name" … "value" …). */}}
+{{- define "placerank.checkVariable" -}}
+{{- include "placerank.checkName" . -}}
+{{- $name := upper .name -}}
+{{- if regexMatch "^PLACERANK_API__(ADMIN_)?KEYS$" $name -}}
+{{- $keys := list -}}
+{{- range splitList "," .value -}}
+{{- $keys = append $keys (trim .) -}}
+{{- end -}}
+{{- $keys = without $keys "" -}}
+{{- if not $keys -}}
+{{- fail (printf "%s.%s holds no key: give it one, or remove it to leave its routes open." .at .name) -}}
+{{- end -}}
+{{- range $keys -}}
+{{- if not (and (regexMatch "^[!-~]+$" .) (regexMatch "[0-9A-Za-z]" .)) -}}
+{{- fail (printf "%s.%s holds a key that no client can send: use visible ASCII characters with a letter or a digit, and commas between keys." $.at $.name) -}}
+{{- end -}}
+{{- end -}}
+{{- else if and (regexMatch "^PLACERANK_[A-Z]+__PASSWORD$" $name) (not (trim .value)) -}}
+{{- fail (printf "%s.%s is blank: give it a value or remove it." .at .name) -}}
+{{- end -}}
+{{- end -}}

@@ -140,9 +140,8 @@ def _observe(settings: Settings, process: str) -> None:
 
 def _settings(process: str, host: str | None, port: int | None) -> Settings:
     """Load the settings of a process and set up its logs."""
-    settings = configuration.load()
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
+    settings = configuration.load(**({"api": chosen} if chosen else {}))
     telemetry = settings.telemetry
     set_up_logging(telemetry.log_level, telemetry.log_format, process=process, secrets=configuration.secrets(settings))
     return settings

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 #: libpq and redis-py accept passwords in the query string too.
 _PASSWORDS: Final = re.compile(r"((?:^|&)(?:ssl|ssl_|ssl_key)?password=)[^&]*", re.IGNORECASE)
 _AUTHORITY_END: Final = re.compile("[/?#]")
+#: Parameters that a sentence may name. Another name may be the rest of a password that is not quoted.
+_NAMED: Final = re.compile(r"(ssl|sslmode|ssl_?[a-z_]+|(ca|cert|key)file|capath|cadata|no_verify_ssl|require_auth)")
+_VERIFY: Final = {"none", "optional", "required", "CERT_NONE", "CERT_OPTIONAL", "CERT_REQUIRED"}
 
 
 def postgresql(url: str) -> str:
@@ -22,6 +25,7 @@ def postgresql(url: str) -> str:
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
     for host in authority.rpartition("@")[2].split(","):
         _check(f"postgresql://{host}")
+    _check_query(rest.partition("?")[2])
     return f"postgresql://{rest}"
 
 
@@ -34,6 +38,7 @@ def amqp(url: str) -> str:
     if scheme not in {"amqp", "pyamqp", "librabbitmq", *secure}:
         raise ValueError(f"it must begin with amqp://, amqps:// or pyamqp://, not {scheme}://")
     parts = _check(f"{secure.get(scheme, 'amqp')}://{rest}")
+    _check_query(parts.query)
     vhost = unquote(parts.path[1:]) or "/"
     return urlunsplit((parts.scheme, parts.netloc, "/" + quote(vhost, safe=""), parts.query, ""))
 
@@ -43,6 +48,7 @@ def redis(url: str) -> str:
     scheme, rest = _scheme(url)
     if scheme not in {"redis", "rediss", "unix", "memory"}:
         raise ValueError(f"it must begin with redis:// or rediss://, not {scheme}://")
+    _check_query(urlsplit(f"{scheme}://{rest}").query)
     if scheme in {"redis", "rediss"}:
         path = _check(url).path.strip("/")
         if path and not path.isdecimal():
@@ -104,3 +110,13 @@ def _check(url: str) -> SplitResult:
     except ValueError:
         raise ValueError("its port is not a number from 0 to 65535") from None
     return parts
+
+
+def _check_query(query: str) -> None:
+    """Refuse a parameter without a value: most clients ignore it, and it may guard the connection."""
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        shown = f"its parameter {name}" if _NAMED.fullmatch(name) else "a parameter of it"
+        if not value.strip():
+            raise ValueError(f"{shown} has no value; give it one or remove it")
+        if name == "ssl_cert_reqs" and value not in _VERIFY:
+            raise ValueError(f"{shown} must be one of none, optional and required")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from placerank.config import addresses
+from placerank.config import addresses, guards, keys, libpq, variables
+from placerank.config.guards import IfSet
+from placerank.config.variables import PREFIX
 from placerank.errors import ConfigurationError
 
-PREFIX = "PLACERANK_"
+Keys = Annotated[SecretStr, IfSet(keys.check)]
+Password = Annotated[SecretStr, IfSet(guards.not_blank)]
+User = Annotated[str, IfSet(guards.not_spaces)]
+Host = Annotated[str, IfSet(guards.not_blank)]
+File = Annotated[Path | None, IfSet(guards.names_a_file)]
 
 
 class _Group(BaseModel):
@@ -24,13 +29,14 @@ class _Group(BaseModel):
 class ApiSettings(_Group):
     """The HTTP server."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    keys: SecretStr = Field(
-        default=SecretStr(""), description="Bearer keys for /inference/*, comma-separated; empty: open."
+    keys: Keys = Field(
+        default=SecretStr(""), description="Bearer keys for /inference/*, comma-separated; not set: open."
     )
-    admin_keys: SecretStr = Field(
-        default=SecretStr(""), description="Comma-separated bearer keys for /train, /content and /models; empty: open."
+    admin_keys: Keys = Field(
+        default=SecretStr(""),
+        description="Comma-separated bearer keys for /train, /content and /models; not set: open.",
     )
     max_body_bytes: int = Field(default=65_536, ge=1024, description="Largest body of a traveller or a selection.")
     max_bulk_bytes: int = Field(default=33_554_432, ge=1024, description="Largest body of PUT /content/locations.")
@@ -43,8 +49,8 @@ class ApiSettings(_Group):
 class DatabaseSettings(_Group):
     """PostgreSQL, the truth."""
 
-    user: str = Field(default="", description="User, if DATABASE_URL has none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password, if DATABASE_URL has none.")
+    user: User = Field(default="", description="User, if DATABASE_URL has none.")
+    password: Password = Field(default=SecretStr(""), description="Password, if DATABASE_URL has none.")
     pool_size: int = Field(default=4, ge=1, le=100, description="Most database connections of a process.")
     timeout_s: float = Field(default=1.5, gt=0, le=60, description="Seconds until a request gives up on the database.")
 
@@ -52,8 +58,8 @@ class DatabaseSettings(_Group):
 class CacheSettings(_Group):
     """Redis: cached results and wake-ups. If it is lost, no data is lost."""
 
-    user: str = Field(default="", description="User, if CELERY_BACKEND_URL has none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password, if CELERY_BACKEND_URL has none.")
+    user: User = Field(default="", description="User, if CELERY_BACKEND_URL has none.")
+    password: Password = Field(default=SecretStr(""), description="Password, if CELERY_BACKEND_URL has none.")
     ttl_s: int = Field(default=3600, ge=1, description="Seconds that a rendered answer stays cached.")
     timeout_s: float = Field(
         default=0.5, gt=0, le=10, description="Timeout of Redis, in seconds; work then goes on without Redis."
@@ -63,8 +69,8 @@ class CacheSettings(_Group):
 class BrokerSettings(_Group):
     """RabbitMQ, beyond its address."""
 
-    user: str = Field(default="", description="User, if CELERY_BROKER_URL has none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password, if CELERY_BROKER_URL has none.")
+    user: User = Field(default="", description="User, if CELERY_BROKER_URL has none.")
+    password: Password = Field(default=SecretStr(""), description="Password, if CELERY_BROKER_URL has none.")
     management_url: SecretStr = Field(
         default=SecretStr(""),
         description="Management API for a check at the start, http://host:15672; empty: no check. "
@@ -95,7 +101,7 @@ class WorkerSettings(_Group):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that scores: auto, cpu, cuda.")
     torch_threads: int = Field(default=1, ge=1, le=256, description="torch threads that compute one batch.")
     refresh_s: float = Field(default=0.5, gt=0, le=60, description="Seconds between checks for new models or places.")
-    heartbeat_file: Path | None = Field(default=None, description="File that a live worker touches.")
+    heartbeat_file: File = Field(default=None, description="File that a live worker touches.")
 
 
 class TrainingSettings(_Group):
@@ -194,12 +200,17 @@ _ADDRESSES = {
 
 def load(**overrides: Any) -> Settings:
     """The settings in force; raises ``ConfigurationError`` with a sentence that names the wrong variable."""
-    _refuse_unknown_variables()
+    variables.refuse_unknown(os.environ, _known())
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
+    for path, problem in guards.unusable(settings):
+        raise ConfigurationError(f"{variable_of(path)} is wrong: {problem}.")
+    given = settings.model_fields_set
     settings = settings.model_copy(update={field: _address(settings, field) for field in _ADDRESSES})
+    if "database_url" in given:
+        _check_database(settings.database_url.get_secret_value())
     _refuse_contradictions(settings)
     return settings
 
@@ -235,8 +246,8 @@ def secrets(settings: Settings) -> set[str]:
     """
     addressed = [getattr(settings, field) for field in _ADDRESSES] + [settings.broker.management_url]
     passwords = {addresses.credentials(url.get_secret_value())[1] for url in addressed if url.get_secret_value()}
-    keys = [settings.api.keys.get_secret_value(), settings.api.admin_keys.get_secret_value()]
-    found = {key.strip() for listed in keys for key in listed.split(",")} | passwords
+    lists = [settings.api.keys.get_secret_value(), settings.api.admin_keys.get_secret_value()]
+    found = {key for listed in lists for key in keys.split(listed)} | passwords
     known = {addresses.credentials(Settings.model_fields[field].default.get_secret_value())[1] for field in _ADDRESSES}
     kept = found - known - {""}
     return kept | {quote(secret, safe="") for secret in kept}
@@ -263,6 +274,13 @@ def _address(settings: Settings, field: str) -> SecretStr:
         raise ConfigurationError(f"{variable} is not usable: {error}") from None
 
 
+def _check_database(url: str) -> None:
+    try:
+        libpq.check(url, os.environ)
+    except ValueError as error:
+        raise ConfigurationError(f"DATABASE_URL is not usable: {error}.") from None
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     path = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
@@ -270,16 +288,10 @@ def _sentence(error: ValidationError) -> str:
     return f"{variable_of(path)} is wrong: {message[:1].lower()}{message[1:]}."
 
 
-def _refuse_unknown_variables() -> None:
-    known = {variable for variable, _, _ in describe(Settings.model_construct())}
-    groups = {name.rsplit("__", 1)[0] + "__" for name in known if "__" in name}
-    for variable in os.environ:
-        # Kubernetes adds variables such as PLACERANK_API_PORT for services. They have no double underscore.
-        if not variable.upper().startswith(PREFIX) or "__" not in variable or variable.upper() in known:
-            continue
-        close = get_close_matches(variable.upper(), known, n=1) or get_close_matches(variable, groups, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise ConfigurationError(f"{variable} is not a setting of placerank.{hint}")
+def _known() -> dict[str, str]:
+    """Each setting's variable by its names: its own, and for an address that of its field."""
+    own = {variable: variable for variable, _, _ in describe(Settings.model_construct())}
+    return own | {PREFIX + field.upper(): variable for field, (variable, _, _) in _ADDRESSES.items()}
 
 
 def _refuse_contradictions(settings: Settings) -> None:

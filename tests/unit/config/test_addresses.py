@@ -94,6 +94,13 @@ def test_every_spelling_of_redis_is_taken(given: str, normal: str) -> None:
         (addresses.amqp, "amqp://mq:port/", "port is not a number"),
         (addresses.redis, "amqp://cache", "must begin with redis://"),
         (addresses.redis, "redis://cache/trips", "must be a number"),
+        (addresses.redis, "rediss://cache/0?ssl_ca_certs=", "its parameter ssl_ca_certs has no value"),
+        (addresses.redis, "rediss://cache/0?ssl_cert_reqs=", "its parameter ssl_cert_reqs has no value"),
+        (addresses.redis, "rediss://cache/0?ssl_cert_reqs=requierd", "its parameter ssl_cert_reqs must be one of"),
+        (addresses.amqp, "amqps://mq/trips?cafile=%20", "its parameter cafile has no value"),
+        (addresses.amqp, "amqps://mq/trips?ssl_ca_certs", "its parameter ssl_ca_certs has no value"),
+        (addresses.postgresql, "postgresql://db/trips?sslmode", "its parameter sslmode has no value"),
+        (addresses.postgresql, "postgresql://me@db/trips?ss@db", "a parameter of it has no value"),
     ],
 )
 def test_a_wrong_address_gets_a_sentence(normalise: object, wrong: str, says: str) -> None:

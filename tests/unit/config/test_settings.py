@@ -180,6 +180,21 @@ def test_a_secret_is_not_in_the_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         ("PLACERANK_API__PROT", "PLACERANK_API__PORT"),
         ("PLACERANK_INFERENCE__ANSWERS_SIZE", "PLACERANK_INFERENCE__ANSWER_SIZE"),
         ("placerank_worker__bach_size", "PLACERANK_WORKER__BATCH_SIZE"),
+        ("PLACERANK_ADMIN_KEYS", "PLACERANK_API__ADMIN_KEYS"),
+        ("PLACERANK_API_ADMIN_KEYS", "PLACERANK_API__ADMIN_KEYS"),
+        ("PLACERANK_ADMIN_KEY", "PLACERANK_API__ADMIN_KEYS"),
+        ("PLACERANK__API__ADMIN_KEYS", "PLACERANK_API__ADMIN_KEYS"),
+        ("placerank_api_keys", "PLACERANK_API__KEYS"),
+        ("PLACERANK_KEYS", "PLACERANK_API__KEYS"),
+        ("PLACERANK_API_PORT", "PLACERANK_API__PORT"),
+        ("PLACERANK_LOG_LEVEL", "PLACERANK_TELEMETRY__LOG_LEVEL"),
+        ("PLACERANK_DATABASE_URL", "DATABASE_URL"),
+        ("PLACERANK_BROKER_URL", "CELERY_BROKER_URL"),
+        ("PLACERANK_CELERY_BACKEND_URL", "CELERY_BACKEND_URL"),
+        (
+            "PLACERANK_PASSWORD",
+            "PLACERANK_DATABASE__PASSWORD or PLACERANK_CACHE__PASSWORD or PLACERANK_BROKER__PASSWORD",
+        ),
     ],
 )
 def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(
@@ -188,24 +203,135 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(
     monkeypatch.setenv(variable, "1")
     with pytest.raises(ConfigurationError, match=re.escape(variable)) as raised:
         settings.load()
-    assert meant in str(raised.value)
+    assert re.search(rf"Did you mean {meant}\?", str(raised.value))
+
+
+NOTHING = ["", " ", "\t", "\u00a0"]
+NO_KEYS = [*NOTHING, ",", " , ,", ",,", "\n,\n", '""', "''", "-", "...", "\u200b"]
+
+
+@pytest.mark.parametrize("name", ["KEYS", "ADMIN_KEYS"])
+@pytest.mark.parametrize("value", NO_KEYS, ids=ascii)
+def test_a_list_of_keys_that_is_set_and_holds_none_never_opens_the_routes(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", "three")
+    monkeypatch.setenv(f"PLACERANK_API__{name}", value)
+    with pytest.raises(ConfigurationError, match=rf"PLACERANK_API__{name} is wrong: .*key"):
+        settings.load()
+
+
+@pytest.mark.parametrize("value", ["good,sec ret", "good,sec\tret", "good\nsecret", "good,sécret", "good,sec\x7fret"])
+def test_a_key_that_no_client_can_send_is_refused_and_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", value)
+    with pytest.raises(ConfigurationError, match=r"PLACERANK_API__ADMIN_KEYS is wrong: key \d of \d") as raised:
+        settings.load()
+    for part in ("good", "sec", "ret"):
+        assert part not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["one", "one,two", " one , two ,,", "one,two\n", "p@ss!,x=y", "a" * 4096])
+def test_keys_are_taken_with_blanks_around_them(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", value)
+    found = runtime.api_runtime(settings.load()).options.admin_keys
+    assert found == tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+#: Settings that may be set to nothing: a user, whom a password can do without, and what switches a check on.
+MAY_BE_EMPTY = {"database.user", "cache.user", "broker.user", "broker.management_url"}
+
+
+@pytest.mark.parametrize(("group", "name", "default"), every_setting())
+@pytest.mark.parametrize("value", NOTHING, ids=ascii)
+def test_no_setting_that_is_set_to_blanks_is_taken_for_one_that_is_not_set(
+    value: str, group: str, name: str, default: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not value and f"{group}.{name}" in MAY_BE_EMPTY:
+        pytest.skip("it may be empty")
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", "three")
+    variable = f"PLACERANK_{group}__{name}".upper()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=variable):
+        settings.load()
+
+
+def test_one_setting_in_two_spellings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACERANK_API__ADMIN_KEYS", "one")
+    monkeypatch.setenv("placerank_api__admin_keys", "two")
+    with pytest.raises(ConfigurationError, match="PLACERANK_API__ADMIN_KEYS and placerank_api__admin_keys"):
+        settings.load()
+
+
+def test_a_variable_in_lower_case_is_the_same_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("placerank_api__admin_keys", "one")
+    assert settings.load().api.admin_keys.get_secret_value() == "one"
+
+
+SERVICES = ["PLACERANK", "PLACERANK_API", "PLACERANK_ADMIN_KEYS", "PLACERANK_2_RABBITMQ", "PLACERANK__A"]
+
+
+def links(service: str, ip: str = "10.0.0.7") -> dict[str, str]:
+    """What Kubernetes tells containers about a service with the ports 80 and 9100 (http and metrics)."""
+    host = f"[{ip}]" if ":" in ip else ip
+    found = {f"{service}_SERVICE_HOST": ip, f"{service}_SERVICE_PORT": "80", f"{service}_SERVICE_PORT_HTTP": "80"}
+    found |= {f"{service}_SERVICE_PORT_METRICS_2": "9100", f"{service}_PORT": f"tcp://{host}:80"}
+    for port, protocol in (("80", "TCP"), ("9100", "UDP"), ("36412", "SCTP")):
+        one = f"{service}_PORT_{port}_{protocol}"
+        found[one] = f"{protocol.lower()}://{host}:{port}"
+        found |= {f"{one}_PROTO": protocol.lower(), f"{one}_PORT": port, f"{one}_ADDR": ip}
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("ip", ["10.0.0.7", "fd00::7"])
+def test_service_links_of_kubernetes_stop_no_start(service: str, ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in links(service, ip).items():
+        monkeypatch.setenv(variable, value)
+    assert settings.load() == settings.Settings.model_validate(settings.load().model_dump())
+    assert settings.load().api.port == 8000
+
+
+@pytest.mark.parametrize("variable", links("PLACERANK_API"))
+@pytest.mark.parametrize("value", ["", "secret", "one,two", "http://10.0.0.7:80", "0", "70000", "tcp://host:80"])
+def test_the_name_of_a_service_link_alone_is_not_enough(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=f"{variable} is not a setting"):
+        settings.load()
 
 
 @pytest.mark.parametrize(
-    "variable",
+    ("variable", "value"),
     [
-        "PLACERANK_API_PORT",
-        "PLACERANK_API_PORT_8000_TCP",
-        "PLACERANK_API_SERVICE_PORT_HTTP",
-        "PLACERANK_RELAY_PORT",
-        "PLACERANK_WORKER_PORT",
-        "PLACERANK_PORT",
+        ("PLACERANK_API_PORT", "9000"),
+        ("PLACERANK_API_PORT", "10.0.0.7"),
+        ("PLACERANK_API_PORT_8000_TCP", "tcp://10.0.0.7:8001"),
+        ("PLACERANK_API_PORT_8000_TCP", "udp://10.0.0.7:8000"),
+        ("PLACERANK_API_PORT_8000_TCP_PORT", "8001"),
+        ("PLACERANK_API_PORT_8000_TCP_PROTO", "udp"),
+        ("PLACERANK_API_PORT_8000_HTTP", "tcp://10.0.0.7:8000"),
+        ("PLACERANK_API_SERVICE_HOSTS", "10.0.0.7"),
+        ("placerank_api_port", "tcp://10.0.0.7:8000"),
+        ("PLACERANK_API__PORT_", "tcp://10.0.0.7:8000"),
+        ("PLACERANK_", "1"),
+        ("PLACERANK_API", '{"port": 9000}'),
+        ("PLACERANK.API.KEYS", "one"),
+        ("Placerank_Keys", "one"),
     ],
 )
-def test_what_kubernetes_says_of_its_services_is_no_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(variable, "tcp://10.0.0.7:8000")
-    assert settings.load() == settings.Settings.model_validate(settings.load().model_dump())
-    assert settings.load().api.port == 8000
+def test_what_only_resembles_a_service_link_is_refused(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=re.escape(f"{variable} is not a setting")):
+        settings.load()
+
+
+@pytest.mark.parametrize("variable", ["PLACERANKER_KEYS", "PLACERANK2_API_PORT", "MY_PLACERANK_KEYS", "PLACERANK"])
+def test_variables_of_others_are_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "secret")
+    settings.load()
 
 
 @pytest.mark.parametrize(

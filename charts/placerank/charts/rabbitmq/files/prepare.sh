@@ -3,6 +3,13 @@
 set -euo pipefail
 umask 077
 
+for name in RABBITMQ_USERNAME RABBITMQ_PASSWORD ERLANG_COOKIE; do
+  if [[ ${!name} != *[![:space:]]* ]]; then
+    echo "$name is blank in the Secret: give it a value." >&2
+    exit 1
+  fi
+done
+
 json_string() { # Escapes the two characters that a name may contain and JSON does not allow.
   local text=${1//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
